@@ -1,0 +1,2 @@
+//! The `syncseal` command.
+fn main() {}
