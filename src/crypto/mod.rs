@@ -270,9 +270,9 @@ pub trait CryptoProvider: Send + Sync + fmt::Debug {
     fn answer_exchange(&self, group: NamedGroup, terminal_share: &[u8]) -> Result<CompletedKeyExchange, InvalidShare>;
 }
 
-pub use keys::{InvalidKey, KeyId, RsaPrivateKey, RsaPublicKey};
 #[cfg(feature = "aws-lc")]
 pub use aws_lc::AwsLc;
+pub use keys::{InvalidKey, KeyId, RsaPrivateKey, RsaPublicKey};
 pub use rustcrypto::RustCrypto;
 
 #[cfg(feature = "aws-lc")]
