@@ -1,7 +1,6 @@
 //! SyncSeal: a transparent encrypting proxy for SyncML.
 #![forbid(unsafe_code)]
 
-pub mod admin;
 pub mod agent;
 pub mod cli;
 pub mod crypto;

@@ -4,6 +4,8 @@
 //! [`crate::syncml`] and algorithms through [`crate::crypto`]; numbers, replay and lifetimes are left to
 //! [`crate::session`].
 
+pub mod resp_uri;
+
 use std::fmt;
 
 /// Where protection is applied (PROTOCOL section 1).
