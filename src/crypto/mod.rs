@@ -181,8 +181,20 @@ impl fmt::Debug for Key {
 /// A pseudorandom key of HKDF-SHA-256: zeroed on drop, never printed.
 pub struct Prk(pub(crate) Zeroizing<[u8; 32]>);
 
+impl fmt::Debug for Prk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Prk")
+    }
+}
+
 /// The result of a key exchange (32 or 64 bytes): zeroed on drop, never printed.
 pub struct SharedSecret(pub(crate) Zeroizing<Vec<u8>>);
+
+impl fmt::Debug for SharedSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SharedSecret({} bytes)", self.0.len())
+    }
+}
 
 impl SharedSecret {
     /// Its bytes.
@@ -212,7 +224,7 @@ pub trait SecureRandom: Send + Sync {
     fn fill(&self, out: &mut [u8]) -> Result<(), RandomFailed>;
 }
 
-/// An AEAD with its key.
+/// An AEAD with its key, scheduled once and used for every message under it.
 pub trait AeadKey: Send + Sync {
     /// Encrypts `data` in place and gives the tag.
     fn seal_in_place(&self, nonce: [u8; NONCE_LEN], aad: &[u8], data: &mut [u8]) -> [u8; TAG_LEN];
@@ -233,6 +245,7 @@ pub trait ActiveKeyExchange: Send {
 }
 
 /// The gateway's half of a key exchange.
+#[derive(Debug)]
 pub struct CompletedKeyExchange {
     /// The group.
     pub group: NamedGroup,
@@ -244,7 +257,8 @@ pub struct CompletedKeyExchange {
 
 /// The private half of an RSA key, ready to unwrap.
 pub trait RsaUnwrap: Send + Sync {
-    /// RSA-OAEP-256 decryption of `wrapped`, which is as long as the modulus. `None` for whatever cause.
+    /// RSA-OAEP-256 decryption of `wrapped`, which is as long as the modulus. `None` for whatever cause, and if it
+    /// holds more than 32 bytes.
     fn unwrap_key(&self, wrapped: &[u8]) -> Option<Key>;
 }
 
@@ -252,11 +266,17 @@ pub trait RsaUnwrap: Send + Sync {
 pub trait CryptoProvider: Send + Sync + fmt::Debug {
     /// `aws-lc` or `rustcrypto`.
     fn name(&self) -> &'static str;
-    /// The AEAD `alg` under `key`, which has its key length.
+    /// The AEAD `alg` under `key`.
+    ///
+    /// # Panics
+    /// If `key` has not the key length of `alg`.
     fn aead(&self, alg: Algorithm, key: &Key) -> Box<dyn AeadKey>;
     /// HKDF-Extract with SHA-256.
     fn hkdf_extract(&self, salt: &[u8], ikm: &[u8]) -> Prk;
-    /// HKDF-Expand with SHA-256; `out` has at most 255 * 32 bytes.
+    /// HKDF-Expand with SHA-256.
+    ///
+    /// # Panics
+    /// If `out` has more than 255 * 32 bytes (RFC 5869, 2.3).
     fn hkdf_expand(&self, prk: &Prk, info: &[u8], out: &mut [u8]);
     /// SHA-256 of the parts, one after the other.
     fn sha256(&self, parts: &[&[u8]]) -> [u8; 32];
@@ -264,28 +284,48 @@ pub trait CryptoProvider: Send + Sync + fmt::Debug {
     fn rsa_unwrap(&self, key: &RsaPrivateKey) -> Result<Box<dyn RsaUnwrap>, InvalidKey>;
     /// The groups it has.
     fn groups(&self) -> &'static [NamedGroup];
-    /// Begins an exchange as terminal; `None` if it has not the group.
+    /// Begins an exchange as terminal; `None` if it has not the group, or the system gave no randomness.
     fn start_exchange(&self, group: NamedGroup) -> Option<Box<dyn ActiveKeyExchange>>;
-    /// Answers an exchange as gateway.
+    /// Answers an exchange as gateway. An unknown group has no valid shares.
     fn answer_exchange(&self, group: NamedGroup, terminal_share: &[u8]) -> Result<CompletedKeyExchange, InvalidShare>;
 }
 
 #[cfg(feature = "aws-lc")]
 pub use aws_lc::AwsLc;
 pub use keys::{InvalidKey, KeyId, RsaPrivateKey, RsaPublicKey};
+pub use random::SystemRandom;
 pub use rustcrypto::RustCrypto;
 
 #[cfg(feature = "aws-lc")]
 mod aws_lc;
+mod exchange;
 mod keys;
+mod random;
 mod rustcrypto;
+
+/// Every provider built in, by preference.
+static PROVIDERS: &[&dyn CryptoProvider] = &[
+    #[cfg(feature = "aws-lc")]
+    &AwsLc,
+    &RustCrypto,
+];
 
 /// The provider to use unless told otherwise: AWS-LC where it is built in.
 pub fn default_provider() -> &'static dyn CryptoProvider {
-    unimplemented!()
+    PROVIDERS[0]
 }
 
 /// Every provider built in, by preference.
 pub fn providers() -> &'static [&'static dyn CryptoProvider] {
-    unimplemented!()
+    PROVIDERS
 }
+
+/// What a gateway says at its start if this build unwraps with the rsa crate, for lack of AWS-LC.
+pub const RSA_TIMING_WARNING: Option<&str> = if cfg!(feature = "aws-lc") {
+    None
+} else {
+    Some(
+        "built without AWS-LC: RSA private-key operations are those of the rsa crate, whose timing may give the key \
+         away (RUSTSEC-2023-0071)",
+    )
+};

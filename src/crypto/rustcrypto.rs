@@ -1,8 +1,21 @@
 //! The provider on RustCrypto.
 
+use aes_gcm::{
+    Aes128Gcm, Aes256Gcm, AesGcm, KeyInit,
+    aead::{
+        AeadInOut,
+        consts::{U12, U16},
+    },
+    aes::Aes192,
+};
+use chacha20poly1305::ChaCha20Poly1305;
+use hkdf::Hkdf;
+use sha2::{Digest, Sha256};
+use zeroize::{Zeroize, Zeroizing};
+
 use super::{
     ActiveKeyExchange, AeadKey, Algorithm, CompletedKeyExchange, CryptoProvider, InvalidKey, InvalidShare, Key,
-    NamedGroup, Prk, RsaPrivateKey, RsaUnwrap,
+    NONCE_LEN, NamedGroup, OpenFailed, Prk, RsaPrivateKey, RsaUnwrap, TAG_LEN, exchange,
 };
 
 /// The provider on RustCrypto.
@@ -11,30 +24,114 @@ pub struct RustCrypto;
 
 impl CryptoProvider for RustCrypto {
     fn name(&self) -> &'static str {
-        unimplemented!()
+        "rustcrypto"
     }
-    fn aead(&self, _alg: Algorithm, _key: &Key) -> Box<dyn AeadKey> {
-        unimplemented!()
+
+    fn aead(&self, alg: Algorithm, key: &Key) -> Box<dyn AeadKey> {
+        match alg {
+            Algorithm::A128Gcm => Box::new(Cipher::<Aes128Gcm>::new(key)),
+            Algorithm::A192Gcm => Box::new(Cipher::<AesGcm<Aes192, U12>>::new(key)),
+            Algorithm::A256Gcm => Box::new(Cipher::<Aes256Gcm>::new(key)),
+            Algorithm::ChaCha20Poly1305 => Box::new(Cipher::<ChaCha20Poly1305>::new(key)),
+        }
     }
-    fn hkdf_extract(&self, _salt: &[u8], _ikm: &[u8]) -> Prk {
-        unimplemented!()
+
+    fn hkdf_extract(&self, salt: &[u8], ikm: &[u8]) -> Prk {
+        let (mut extracted, _) = Hkdf::<Sha256>::extract(Some(salt), ikm);
+        let mut prk = Zeroizing::new([0; 32]);
+        prk.copy_from_slice(&extracted);
+        extracted.as_mut_slice().zeroize();
+        Prk(prk)
     }
-    fn hkdf_expand(&self, _prk: &Prk, _info: &[u8], _out: &mut [u8]) {
-        unimplemented!()
+
+    #[expect(clippy::expect_used, reason = "a longer output is a fault in our own code")]
+    fn hkdf_expand(&self, prk: &Prk, info: &[u8], out: &mut [u8]) {
+        Hkdf::<Sha256>::from_prk(prk.0.as_slice())
+            .expect("a PRK of 32 bytes")
+            .expand(info, out)
+            .expect("at most 255 * 32 bytes");
     }
-    fn sha256(&self, _parts: &[&[u8]]) -> [u8; 32] {
-        unimplemented!()
+
+    fn sha256(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        for part in parts {
+            hash.update(part);
+        }
+        hash.finalize().into()
     }
-    fn rsa_unwrap(&self, _key: &RsaPrivateKey) -> Result<Box<dyn RsaUnwrap>, InvalidKey> {
-        unimplemented!()
+
+    /// With AWS-LC built in, AWS-LC does the private operation here too: the rsa crate's has an open timing advisory
+    /// (RUSTSEC-2023-0071) and takes no bytes from the network while there is another.
+    #[cfg(feature = "aws-lc")]
+    fn rsa_unwrap(&self, key: &RsaPrivateKey) -> Result<Box<dyn RsaUnwrap>, InvalidKey> {
+        super::AwsLc.rsa_unwrap(key)
     }
+
+    #[cfg(not(feature = "aws-lc"))]
+    fn rsa_unwrap(&self, key: &RsaPrivateKey) -> Result<Box<dyn RsaUnwrap>, InvalidKey> {
+        Ok(Box::new(rsa_crate::Unwrap::new(key)))
+    }
+
     fn groups(&self) -> &'static [NamedGroup] {
-        unimplemented!()
+        exchange::GROUPS
     }
-    fn start_exchange(&self, _group: NamedGroup) -> Option<Box<dyn ActiveKeyExchange>> {
-        unimplemented!()
+
+    fn start_exchange(&self, group: NamedGroup) -> Option<Box<dyn ActiveKeyExchange>> {
+        exchange::start(group)
     }
-    fn answer_exchange(&self, _group: NamedGroup, _share: &[u8]) -> Result<CompletedKeyExchange, InvalidShare> {
-        unimplemented!()
+
+    fn answer_exchange(&self, group: NamedGroup, terminal_share: &[u8]) -> Result<CompletedKeyExchange, InvalidShare> {
+        exchange::answer(group, terminal_share)
+    }
+}
+
+/// One of the ciphers with its key schedule.
+struct Cipher<C>(C);
+
+impl<C: KeyInit> Cipher<C> {
+    #[expect(clippy::expect_used, reason = "a key of another length is a fault in our own code")]
+    fn new(key: &Key) -> Self {
+        Self(C::new_from_slice(key.expose()).expect("a key of the algorithm's length"))
+    }
+}
+
+impl<C: AeadInOut<NonceSize = U12, TagSize = U16> + Send + Sync> AeadKey for Cipher<C> {
+    #[expect(clippy::expect_used, reason = "AES-GCM takes 64 GiB under one nonce, and a message fits into memory")]
+    fn seal_in_place(&self, nonce: [u8; NONCE_LEN], aad: &[u8], data: &mut [u8]) -> [u8; TAG_LEN] {
+        self.0.encrypt_inout_detached(&nonce.into(), aad, data.into()).expect("a message's length").into()
+    }
+
+    fn open_in_place(&self, nonce: [u8; NONCE_LEN], aad: &[u8], data: &mut [u8]) -> Result<(), OpenFailed> {
+        let (data, tag) = data.split_last_chunk_mut::<TAG_LEN>().ok_or(OpenFailed)?;
+        let tag = (*tag).into();
+        self.0.decrypt_inout_detached(&nonce.into(), aad, data.into(), &tag).map_err(|_| OpenFailed)
+    }
+}
+
+/// Unwrapping with the rsa crate: only where there is no AWS-LC, and in tests, against AWS-LC.
+#[cfg(any(test, not(feature = "aws-lc")))]
+pub(super) mod rsa_crate {
+    use rsa::{Oaep, sha2::Sha256};
+    use zeroize::Zeroizing;
+
+    use super::super::{Key, RsaPrivateKey, RsaUnwrap, SystemRandom, random::RsaRandom};
+
+    /// A private key in the rsa crate.
+    pub(in super::super) struct Unwrap(rsa::RsaPrivateKey);
+
+    impl Unwrap {
+        pub(in super::super) fn new(key: &RsaPrivateKey) -> Self {
+            Self(key.as_rsa().clone())
+        }
+    }
+
+    impl RsaUnwrap for Unwrap {
+        fn unwrap_key(&self, wrapped: &[u8]) -> Option<Key> {
+            // Blinded, which is the best that the crate has against its timing.
+            let mut random = RsaRandom::new(&SystemRandom);
+            let key = self.0.decrypt_blinded(&mut random, Oaep::new::<Sha256>(), wrapped).map(Zeroizing::new);
+            let key = random.finish(key).ok()?.ok()?;
+            Key::from_slice(&key)
+        }
     }
 }
