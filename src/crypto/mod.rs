@@ -1,7 +1,8 @@
 //! Algorithms by their COSE and TLS numbers, behind one trait with two providers.
 //!
-//! Pure: bytes in, values out. No clock, no file; randomness comes through [`SecureRandom`] (a key exchange draws
-//! its own inside its provider). Knows nothing of SyncML, COSE structures or sessions. Uses no module of ours.
+//! Pure: bytes in, values out. No clock, no file; randomness comes through [`SecureRandom`] (only a key exchange and the
+//! blinding of an RSA operation draw their own inside their provider). Knows nothing of SyncML, COSE structures or
+//! sessions. Uses no module of ours.
 
 use std::fmt;
 
@@ -302,6 +303,8 @@ mod exchange;
 mod keys;
 mod random;
 mod rustcrypto;
+#[cfg(test)]
+mod tests;
 
 /// Every provider built in, by preference.
 static PROVIDERS: &[&dyn CryptoProvider] = &[
