@@ -1,0 +1,202 @@
+//! What can be wrong with a policy: each fault with its place, the key it is about, what was found and what is allowed.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::crypto::{InvalidKey, KeyId};
+
+/// Where a fault is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// In the policy file; both counted from 1, columns in characters.
+    File {
+        /// The line.
+        line: usize,
+        /// The column.
+        column: usize,
+    },
+    /// In this environment variable.
+    Variable(String),
+}
+
+/// One thing that is wrong with a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Where it stands; for what is missing, the table that should hold it.
+    pub place: Place,
+    /// The key it is about, such as `route[1].upstream` (counted from 0); empty if it is about the file.
+    pub path: String,
+    /// What is wrong.
+    pub cause: Cause,
+}
+
+/// What can be wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Cause {
+    /// The file is not TOML here.
+    #[error("not TOML: {message}")]
+    Syntax {
+        /// What the TOML parser says.
+        message: String,
+    },
+    /// `version` stands after another key.
+    #[error("`version = 1` must be the first key of the file; found `{first}` before it")]
+    VersionNotFirst {
+        /// The key that is first.
+        first: String,
+    },
+    /// The file is for the other role.
+    #[error(
+        "found a policy for the other role; allowed: one table of [gateway] and [agent] in a file, here [{wanted}]"
+    )]
+    OtherRole {
+        /// The table that was expected.
+        wanted: &'static str,
+    },
+    /// A key that does not exist here.
+    #[error("unknown key{}; allowed here: {}", Nearest(nearest.as_deref()), known.join(", "))]
+    UnknownKey {
+        /// The known key that is most like it; with its table, if it belongs into another.
+        nearest: Option<String>,
+        /// Every key that is allowed here.
+        known: Vec<String>,
+    },
+    /// An environment variable that overrides nothing.
+    #[error("no such setting{}; allowed: SYNCSEAL_TABLE__KEY for a key of a table, not of a [[route]]", Nearest(nearest.as_deref()))]
+    UnknownVariable {
+        /// The variable that is most like it.
+        nearest: Option<String>,
+    },
+    /// A key that has no default.
+    #[error("missing; allowed: {allowed}")]
+    Missing {
+        /// What may stand there.
+        allowed: String,
+    },
+    /// A value that is not allowed.
+    #[error("found {found}; allowed: {allowed}")]
+    Refused {
+        /// The value.
+        found: String,
+        /// What may stand there.
+        allowed: String,
+    },
+    /// A duration or size without its unit.
+    #[error("found {found}, a number without a unit; allowed: {allowed}")]
+    Unitless {
+        /// The number.
+        found: String,
+        /// What may stand there.
+        allowed: String,
+    },
+    /// A value that stands there already.
+    #[error("found {found} a second time; allowed: each once")]
+    Twice {
+        /// The value.
+        found: String,
+    },
+    /// Two settings that do not go together.
+    #[error("{0}")]
+    Conflict(Conflict),
+    /// A file that cannot be read.
+    #[error("cannot read {}: {error}", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        error: String,
+    },
+    /// A private key that others can read.
+    #[error(
+        "found {} with mode {mode:04o}: group or others can use this private key; allowed: 0600 or 0400 (chmod 600 {})",
+        file.display(), file.display()
+    )]
+    Exposed {
+        /// The file.
+        file: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A key that cannot be used.
+    #[error("{}: {error}", file.display())]
+    InvalidKey {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        error: InvalidKey,
+    },
+    /// A key other than the pinned one.
+    #[error("{} holds {found}; allowed: the key that `pin` names, {pin}", file.display())]
+    PinMismatch {
+        /// The key file.
+        file: PathBuf,
+        /// Its key id.
+        found: KeyId,
+        /// The pinned key id.
+        pin: KeyId,
+    },
+}
+
+impl Cause {
+    /// Whether it may be there only because a part of the file could not be read.
+    pub(super) const fn may_follow_from_syntax(&self) -> bool {
+        matches!(self, Self::Missing { .. } | Self::Conflict(_) | Self::VersionNotFirst { .. } | Self::OtherRole { .. })
+    }
+}
+
+/// Settings that are good each for itself, but not together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    /// A key exchange is demanded, but there is no group for it.
+    #[error(
+        "found no group, but crypto.require_key_exchange is true; allowed: at least one group, or require_key_exchange = false"
+    )]
+    ExchangeWithoutGroup,
+    /// RespURI is to be replaced, but by nothing.
+    #[error("server_names are replaced by the gateway's public URL; missing: gateway.public_url")]
+    NamesWithoutPublicUrl,
+    /// A pin without the key.
+    #[error(
+        "a pin alone cannot wrap a session key; missing: agent.key, a file with the gateway's public key. Take the .pub.pem that \
+         `syncseal keygen` wrote, or fetch it with `curl GATEWAY/.well-known/syncseal` and compare it with the pin by `syncseal keyid FILE`"
+    )]
+    PinWithoutKey,
+}
+
+struct Nearest<'a>(Option<&'a str>);
+
+impl fmt::Display for Nearest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |name| write!(f, "; did you mean `{name}`?"))
+    }
+}
+
+/// Everything that is wrong with a policy, in the order of the file. Displays as one line a fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Faults {
+    /// The policy file.
+    pub file: PathBuf,
+    /// The faults: at least one.
+    pub faults: Vec<Fault>,
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, fault) in self.faults.iter().enumerate() {
+            if n > 0 {
+                writeln!(f)?;
+            }
+            match &fault.place {
+                Place::File { line, column } => write!(f, "{}:{line}:{column}: ", self.file.display())?,
+                Place::Variable(name) => write!(f, "environment variable {name}: ")?,
+            }
+            if !fault.path.is_empty() {
+                write!(f, "{}: ", fault.path)?;
+            }
+            write!(f, "{}", fault.cause)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Faults {}

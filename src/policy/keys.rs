@@ -1,0 +1,121 @@
+//! Keys by file: private keys that only their owner can read, and public ones.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::fault::Cause;
+use super::reader::Setting;
+use crate::crypto::{CryptoProvider, InvalidKey, KeyId, RsaPrivateKey, RsaPublicKey, RsaUnwrap};
+
+/// No key file is longer, in bytes.
+const LONGEST: u64 = 64 << 10;
+
+/// One of a gateway's RSA keys, ready to unwrap.
+#[derive(Clone)]
+pub struct Recipient {
+    /// The file that it came from.
+    pub file: PathBuf,
+    /// Its public half.
+    pub public: RsaPublicKey,
+    /// Its private half, with the policy's provider.
+    pub unwrap: Arc<dyn RsaUnwrap>,
+}
+
+impl Recipient {
+    /// Its key id.
+    pub fn key_id(&self) -> KeyId {
+        self.public.key_id()
+    }
+}
+
+impl PartialEq for Recipient {
+    fn eq(&self, other: &Self) -> bool {
+        self.key_id() == other.key_id()
+    }
+}
+
+impl fmt::Debug for Recipient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Recipient").field(&self.file).field(&self.key_id()).finish()
+    }
+}
+
+pub(super) const PRIVATE_ALLOWED: &str = "the file of an RSA private key, PKCS#8 PEM, as `syncseal keygen` makes it";
+pub(super) const PUBLIC_ALLOWED: &str = "the file of the gateway's public key, PEM, as `syncseal keygen` makes it";
+
+/// Loads a gateway's private key.
+pub(super) fn recipient(provider: &'static dyn CryptoProvider) -> impl Fn(&Setting<'_>) -> Option<Recipient> {
+    move |setting| {
+        let file = path(setting, PRIVATE_ALLOWED)?;
+        let key = private_key(&file).and_then(|key| {
+            let unwrap = provider.rsa_unwrap(&key).map_err(|error| Cause::InvalidKey { file: file.clone(), error })?;
+            Ok(Recipient { file, public: key.public().clone(), unwrap: unwrap.into() })
+        });
+        key.map_or_else(|cause| setting.report(cause), Some)
+    }
+}
+
+/// Loads the public key of an agent's gateway.
+pub(super) fn public(setting: &Setting<'_>) -> Option<(PathBuf, RsaPublicKey)> {
+    let file = path(setting, PUBLIC_ALLOWED)?;
+    match public_key(&file) {
+        Ok(key) => Some((file, key)),
+        Err(cause) => setting.report(cause),
+    }
+}
+
+fn path(setting: &Setting<'_>, allowed: &str) -> Option<PathBuf> {
+    let path = setting.value().as_str().filter(|path| !path.is_empty());
+    path.map(|path| setting.reader().resolve(path)).or_else(|| setting.refuse(allowed))
+}
+
+fn private_key(file: &Path) -> Result<RsaPrivateKey, Cause> {
+    let (pem, mode) = read(file)?;
+    let key = RsaPrivateKey::from_pem(&pem).map_err(|error| Cause::InvalidKey { file: file.into(), error })?;
+    if mode & 0o177 != 0 {
+        return Err(Cause::Exposed { file: file.into(), mode });
+    }
+    Ok(key)
+}
+
+fn public_key(file: &Path) -> Result<RsaPublicKey, Cause> {
+    let (pem, _) = read(file)?;
+    RsaPublicKey::from_pem(&pem).map_err(|error| Cause::InvalidKey { file: file.into(), error })
+}
+
+/// The text of a small regular file, and its permission bits.
+fn read(file: &Path) -> Result<(Zeroizing<String>, u32), Cause> {
+    let read = || -> io::Result<_> {
+        // Before opening, because to open a pipe may take for ever.
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
+        let handle = File::open(file)?;
+        let mode = handle.metadata()?.permissions().mode() & 0o7777;
+        // One allocation, so that no copy of a key stays behind in one that was outgrown.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST as usize + 1));
+        handle.take(LONGEST + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > LONGEST {
+            return Err(io::Error::other("longer than any key file"));
+        }
+        let text = std::str::from_utf8(&bytes).map_err(|_| io::Error::other("not a text file"))?;
+        Ok((Zeroizing::new(text.to_owned()), mode))
+    };
+    read().map_err(|error| Cause::Unreadable { file: file.into(), error: error.to_string() })
+}
+
+/// The public key in a file, of a private key its public half.
+pub fn read_public_half(file: &Path) -> Result<RsaPublicKey, Cause> {
+    let (pem, _) = read(file)?;
+    let key = match RsaPrivateKey::from_pem(&pem) {
+        Err(InvalidKey::NotPrivate) => RsaPublicKey::from_pem(&pem),
+        key => key.map(|key| key.public().clone()),
+    };
+    key.map_err(|error| Cause::InvalidKey { file: file.into(), error })
+}

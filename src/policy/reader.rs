@@ -1,0 +1,340 @@
+//! Reads tables key by key, remembers every key that was asked for, and collects faults instead of stopping at one.
+//!
+//! What is known is what was asked for: there is no second list of keys that could differ. A reader of a value says
+//! `None` after it has reported why; whoever asked goes on with the rest, and no policy is made once there is a fault.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::fault::{Cause, Fault, Place};
+
+/// Overrides from the environment: the variables `SYNCSEAL_TABLE__KEY`.
+#[derive(Clone, Debug, Default)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Environment {
+    /// Keeps the variables that are meant for policies; bytes that are not UTF-8 are replaced, and refused later.
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Self {
+        let text = |value: OsString| value.to_string_lossy().into_owned();
+        let variables = variables.into_iter().map(|(name, value)| (text(name.into()), text(value.into())));
+        Self(variables.filter(|(name, _)| name.starts_with(PREFIX) && name.contains("__")).collect())
+    }
+}
+
+const PREFIX: &str = "SYNCSEAL_";
+
+/// A policy that is being read.
+pub(super) struct Reader<'a> {
+    text: &'a str,
+    base: &'a Path,
+    variables: BTreeMap<&'a str, Spanned<DeValue<'a>>>,
+    faults: RefCell<Vec<Fault>>,
+    known: RefCell<Vec<Known>>,
+    strangers: RefCell<Vec<Stranger>>,
+}
+
+/// A key that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    /// Its table, without an index: `route`.
+    table: String,
+    key: &'static str,
+    /// The variable that overrides it.
+    variable: Option<String>,
+}
+
+impl Known {
+    pub(super) fn path(&self) -> String {
+        join(&self.table, self.key)
+    }
+}
+
+/// A key that nobody asked for.
+struct Stranger {
+    place: Place,
+    path: String,
+    table: String,
+    key: String,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads `text`; relative paths in it are relative to `base`.
+    pub(super) fn new(text: &'a str, base: &'a Path, env: &'a Environment) -> Self {
+        // A variable holds a TOML value; what is not one is a string, so that nobody has to quote twice.
+        let value = |text: &'a str| {
+            DeValue::parse(text).unwrap_or_else(|_| Spanned::new(0..text.len(), DeValue::String(text.into())))
+        };
+        let variables = env.0.iter().map(|(name, text)| (name.as_str(), value(text))).collect();
+        let (faults, known, strangers) = Default::default();
+        Self { text, base, variables, faults, known, strangers }
+    }
+
+    /// The file's root table.
+    pub(super) fn root(&'a self, table: &'a Spanned<DeTable<'a>>) -> Section<'a> {
+        let table = Some((table.get_ref(), 0..0));
+        Section { reader: self, path: String::new(), kind: String::new(), table, overridable: false, asked: Vec::new() }
+    }
+
+    pub(super) fn report(&self, place: Place, path: impl Into<String>, cause: Cause) {
+        self.faults.borrow_mut().push(Fault { place, path: path.into(), cause });
+    }
+
+    /// The place at which `span` begins.
+    pub(super) fn place(&self, span: &Range<usize>) -> Place {
+        let before = self.text.get(..span.start).unwrap_or(self.text);
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let column = before.get(line_start..).map_or(0, |line| line.chars().count()) + 1;
+        Place::File { line: before.bytes().filter(|byte| *byte == b'\n').count() + 1, column }
+    }
+
+    /// `path` as it is meant in the policy file.
+    pub(super) fn resolve(&self, path: &str) -> PathBuf {
+        self.base.join(path)
+    }
+
+    /// Reports what nobody asked for, and gives every fault in the order of the file; and every known key.
+    pub(super) fn finish(self) -> (Vec<Fault>, Vec<Known>) {
+        let known = self.known.into_inner();
+        let mut faults = self.faults.into_inner();
+        for stranger in self.strangers.into_inner() {
+            let here = || known.iter().filter(|known| known.table == stranger.table);
+            let nearest = nearest(&stranger.key, here().map(|known| (known.key, known.key.to_owned())))
+                .or_else(|| nearest(&stranger.key, known.iter().map(|known| (known.key, known.path()))));
+            let known = here().map(|known| known.key.to_owned()).collect();
+            faults.push(Fault {
+                place: stranger.place,
+                path: stranger.path,
+                cause: Cause::UnknownKey { nearest, known },
+            });
+        }
+        for name in self.variables.keys() {
+            let names = || known.iter().filter_map(|known| known.variable.as_deref());
+            if !names().any(|known| known == *name) {
+                let nearest = nearest(name, names().map(|known| (known, known.to_owned())));
+                let place = Place::Variable((*name).to_owned());
+                faults.push(Fault { place, path: String::new(), cause: Cause::UnknownVariable { nearest } });
+            }
+        }
+        faults.sort_by(|a, b| a.place.cmp(&b.place));
+        (faults, known)
+    }
+}
+
+/// Of `(name, shown)`, what is shown for the name that is most like `word`, if any is like it.
+fn nearest<'n>(word: &str, names: impl Iterator<Item = (&'n str, String)>) -> Option<String> {
+    let alike = names.map(|(name, shown)| (strsim::jaro_winkler(word, name), shown)).filter(|(alike, _)| *alike > 0.8);
+    alike.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, shown)| shown)
+}
+
+fn join(table: &str, key: &str) -> String {
+    if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") }
+}
+
+/// A table, there or not.
+pub(super) struct Section<'a> {
+    reader: &'a Reader<'a>,
+    path: String,
+    kind: String,
+    table: Option<(&'a DeTable<'a>, Range<usize>)>,
+    overridable: bool,
+    asked: Vec<&'static str>,
+}
+
+impl<'a> Section<'a> {
+    /// What stands at `key`: in the environment, else in the file.
+    pub(super) fn find(&mut self, key: &'static str) -> Option<Setting<'a>> {
+        let reader = self.reader;
+        let variable =
+            self.overridable.then(|| format!("{PREFIX}{}__{}", self.kind.to_uppercase(), key.to_uppercase()));
+        let overriding = variable.as_deref().and_then(|name| reader.variables.get_key_value(name));
+        self.asked.push(key);
+        let known = Known { table: self.kind.clone(), key, variable: variable.clone() };
+        let mut all = reader.known.borrow_mut();
+        if !all.contains(&known) {
+            all.push(known);
+        }
+        let path = join(&self.path, key);
+        if let Some((name, value)) = overriding {
+            return Some(Setting { reader, value, variable: Some(*name), path });
+        }
+        let value = self.table.as_ref()?.0.get(key)?;
+        Some(Setting { reader, value, variable: None, path })
+    }
+
+    /// What `read` makes of `key`, which may be left out.
+    pub(super) fn optional<T>(&mut self, key: &'static str, read: impl FnOnce(&Setting<'a>) -> Option<T>) -> Option<T> {
+        read(&self.find(key)?)
+    }
+
+    /// What `read` makes of `key`, or `default` if it is left out (or after a fault).
+    pub(super) fn or<T>(&mut self, key: &'static str, default: T, read: impl FnOnce(&Setting<'a>) -> Option<T>) -> T {
+        self.optional(key, read).unwrap_or(default)
+    }
+
+    /// What `read` makes of `key`, which must be there. `allowed` says what may stand there.
+    pub(super) fn required<T>(
+        &mut self,
+        key: &'static str,
+        allowed: &str,
+        read: impl FnOnce(&Setting<'a>) -> Option<T>,
+    ) -> Option<T> {
+        if let Some(setting) = self.find(key) {
+            return read(&setting);
+        }
+        self.report(key, Cause::Missing { allowed: allowed.to_owned() });
+        None
+    }
+
+    /// The table `key`, perhaps empty.
+    pub(super) fn section(&mut self, key: &'static str) -> Self {
+        let setting = self.find(key);
+        let table = setting.and_then(|setting| setting.table("a table, [NAME]"));
+        let (kind, path) = (join(&self.kind, key), join(&self.path, key));
+        Section { reader: self.reader, path, kind, table, overridable: true, asked: Vec::new() }
+    }
+
+    /// The tables `[[key]]`, at least one.
+    pub(super) fn sections(&mut self, key: &'static str) -> Vec<Self> {
+        let allowed = format!("one or more tables, [[{key}]]");
+        let Some(setting) = self.find(key) else {
+            self.report(key, Cause::Missing { allowed });
+            return Vec::new();
+        };
+        let DeValue::Array(items) = setting.value.get_ref() else {
+            setting.refuse::<()>(&allowed);
+            return Vec::new();
+        };
+        let (reader, kind) = (self.reader, join(&self.kind, key));
+        let section = |(n, value)| {
+            let path = format!("{}[{n}]", setting.path);
+            let item = Setting { reader, value, variable: None, path: path.clone() };
+            let table = Some(item.table(&allowed)?);
+            Some(Section { reader, path, kind: kind.clone(), table, overridable: false, asked: Vec::new() })
+        };
+        items.iter().enumerate().filter_map(section).collect()
+    }
+
+    /// Reports a fault of `key`, at its place, or at that of the table if it is not there.
+    pub(super) fn report(&self, key: &str, cause: Cause) {
+        let entry = self.table.as_ref().and_then(|(table, _)| table.get_key_value(key));
+        let span = entry.map(|(_, value)| value.span());
+        let span = span.or_else(|| self.table.as_ref().map(|(_, span)| span.clone())).unwrap_or(0..0);
+        self.reader.report(self.reader.place(&span), join(&self.path, key), cause);
+    }
+
+    /// The key that stands first in the file, of this table.
+    pub(super) fn first_key(&self) -> Option<&'a str> {
+        let (table, _) = self.table.as_ref()?;
+        table.keys().min_by_key(|key| key.span().start).map(|key| key.get_ref().as_ref())
+    }
+
+    /// Whether `key` is there.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.as_ref().is_some_and(|(table, _)| table.contains_key(key))
+    }
+
+    /// Takes no notice of `key`, about which enough was reported.
+    pub(super) fn ignore(&mut self, key: &'static str) {
+        self.asked.push(key);
+    }
+
+    /// Ends the reading of this table: keys that were not asked for are unknown.
+    pub(super) fn finish(self) {
+        let Some((table, _)) = self.table else { return };
+        for key in table.keys().filter(|key| !self.asked.contains(&key.get_ref().as_ref())) {
+            self.reader.strangers.borrow_mut().push(Stranger {
+                place: self.reader.place(&key.span()),
+                path: join(&self.path, key.get_ref()),
+                table: self.kind.clone(),
+                key: key.get_ref().to_string(),
+            });
+        }
+    }
+}
+
+/// A value with where it comes from.
+pub(super) struct Setting<'a> {
+    reader: &'a Reader<'a>,
+    value: &'a Spanned<DeValue<'a>>,
+    variable: Option<&'a str>,
+    path: String,
+}
+
+impl<'a> Setting<'a> {
+    pub(super) fn value(&self) -> &'a DeValue<'a> {
+        self.value.get_ref()
+    }
+
+    pub(super) fn reader(&self) -> &'a Reader<'a> {
+        self.reader
+    }
+
+    /// Its items, if it is an array; itself, if it is a string (one item needs no brackets).
+    pub(super) fn items(&self, allowed: &str) -> Option<Vec<Self>> {
+        let item = |value, path| Setting { reader: self.reader, value, variable: self.variable, path };
+        match self.value() {
+            DeValue::Array(items) => {
+                Some(items.iter().enumerate().map(|(n, value)| item(value, format!("{}[{n}]", self.path))).collect())
+            }
+            DeValue::String(_) => Some(vec![item(self.value, self.path.clone())]),
+            _ => self.refuse(&format!("a list, each item {allowed}")),
+        }
+    }
+
+    /// Its entries, if it is a table.
+    pub(super) fn entries(&self, allowed: &str) -> Option<Vec<(&'a str, Self)>> {
+        let (table, _) = self.table(allowed)?;
+        let entry = |(key, value): (&'a Spanned<_>, _)| {
+            let key: &str = AsRef::<std::borrow::Cow<'_, str>>::as_ref(key);
+            let path = format!("{}.{key:?}", self.path);
+            (key, Setting { reader: self.reader, value, variable: self.variable, path })
+        };
+        Some(table.iter().map(entry).collect())
+    }
+
+    fn table(&self, allowed: &str) -> Option<(&'a DeTable<'a>, Range<usize>)> {
+        match self.value() {
+            DeValue::Table(table) => Some((table, self.value.span())),
+            _ => self.refuse(allowed),
+        }
+    }
+
+    pub(super) fn report<T>(&self, cause: Cause) -> Option<T> {
+        let place = match self.variable {
+            Some(name) => Place::Variable(name.to_owned()),
+            None => self.reader.place(&self.value.span()),
+        };
+        self.reader.report(place, self.path.as_str(), cause);
+        None
+    }
+
+    pub(super) fn refuse<T>(&self, allowed: &str) -> Option<T> {
+        self.report(Cause::Refused { found: self.found(), allowed: allowed.to_owned() })
+    }
+
+    /// The value for a message, shortened, and without a password that stands in an address.
+    pub(super) fn found(&self) -> String {
+        match self.value() {
+            DeValue::String(text) => {
+                let text = match (text.split_once("://"), text.rsplit_once('@')) {
+                    (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
+                    _ => text.to_string(),
+                };
+                let short: String = text.chars().take(80).collect();
+                format!("{short:?}{}", if short.len() < text.len() { "…" } else { "" })
+            }
+            DeValue::Integer(number) => number.to_string(),
+            DeValue::Float(number) => number.to_string(),
+            DeValue::Boolean(value) => value.to_string(),
+            DeValue::Datetime(time) => time.to_string(),
+            DeValue::Array(_) => "a list".to_owned(),
+            DeValue::Table(_) => "a table".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Readers of single values: numbers, durations, sizes, choices, lists.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::fault::Cause;
+use super::reader::Setting;
+
+/// Units of durations, in milliseconds.
+const DURATIONS: &[(&str, u64)] = &[("ms", 1), ("s", 1000), ("min", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+/// Units of sizes, in bytes.
+const SIZES: &[(&str, u64)] = &[
+    ("B", 1),
+    ("kB", 1000),
+    ("KiB", 1 << 10),
+    ("MB", 1_000_000),
+    ("MiB", 1 << 20),
+    ("GB", 1_000_000_000),
+    ("GiB", 1 << 30),
+];
+
+/// `true` or `false`.
+pub(super) fn boolean(setting: &Setting<'_>) -> Option<bool> {
+    setting.value().as_bool().or_else(|| setting.refuse("true or false"))
+}
+
+/// A whole number in `range`.
+pub(super) fn count(range: RangeInclusive<usize>) -> impl Fn(&Setting<'_>) -> Option<usize> {
+    move |setting| {
+        let number = setting.value().as_integer();
+        let number = number.and_then(|number| usize::from_str_radix(number.as_str(), number.radix()).ok());
+        number
+            .filter(|number| range.contains(number))
+            .or_else(|| setting.refuse(&format!("a whole number from {} to {}", range.start(), range.end())))
+    }
+}
+
+/// A duration in `range`, such as `10 min`.
+pub(super) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&Setting<'_>) -> Option<Duration> {
+    move |setting| {
+        let millis = |duration: &Duration| duration.as_millis() as u64;
+        let bounds = millis(range.start())..=millis(range.end());
+        quantity(setting, "a duration", DURATIONS, bounds).map(Duration::from_millis)
+    }
+}
+
+/// A size in bytes in `range`, such as `16 MiB`.
+pub(super) fn size(range: RangeInclusive<usize>) -> impl Fn(&Setting<'_>) -> Option<usize> {
+    move |setting| {
+        let bounds = *range.start() as u64..=*range.end() as u64;
+        quantity(setting, "a size", SIZES, bounds).and_then(|size| usize::try_from(size).ok())
+    }
+}
+
+fn quantity(setting: &Setting<'_>, what: &str, units: &[(&str, u64)], range: RangeInclusive<u64>) -> Option<u64> {
+    let allowed = || {
+        let names: Vec<&str> = units.iter().map(|(name, _)| *name).collect();
+        let (from, to) = (in_units(*range.start(), units), in_units(*range.end(), units));
+        format!("{what} with its unit ({}) from \"{from}\" to \"{to}\"", names.join(", "))
+    };
+    let text = match setting.value() {
+        DeValue::String(text) => text.trim(),
+        DeValue::Integer(_) | DeValue::Float(_) => {
+            return setting.report(Cause::Unitless { found: setting.found(), allowed: allowed() });
+        }
+        _ => return setting.refuse(&allowed()),
+    };
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    if unit.is_empty() && !number.is_empty() {
+        return setting.report(Cause::Unitless { found: setting.found(), allowed: allowed() });
+    }
+    let factor = units.iter().find(|(name, _)| *name == unit.trim_start()).map(|(_, factor)| *factor);
+    let value = factor.and_then(|factor| number.parse::<u64>().ok()?.checked_mul(factor));
+    value.filter(|value| range.contains(value)).or_else(|| setting.refuse(&allowed()))
+}
+
+/// `value` in the largest unit in which it is a whole number.
+fn in_units(value: u64, units: &[(&str, u64)]) -> String {
+    let fits = units.iter().filter(|(_, factor)| value > 0 && value % factor == 0);
+    let (name, factor) = fits.max_by_key(|(_, factor)| *factor).or(units.first()).copied().unwrap_or(("", 1));
+    format!("{} {name}", value / factor)
+}
+
+/// A string of which `parse` makes something. `allowed` says which strings those are.
+pub(super) fn text<T>(
+    allowed: impl Into<String>,
+    parse: impl Fn(&str) -> Option<T>,
+) -> impl Fn(&Setting<'_>) -> Option<T> {
+    let allowed = allowed.into();
+    move |setting| setting.value().as_str().and_then(&parse).or_else(|| setting.refuse(&allowed))
+}
+
+/// One of these, by name.
+pub(super) fn choice<T: Copy>(all: &[T], name: impl Fn(T) -> &'static str) -> impl Fn(&Setting<'_>) -> Option<T> {
+    let all: Vec<(&'static str, T)> = all.iter().map(|value| (name(*value), *value)).collect();
+    let quoted: Vec<String> = all.iter().map(|(name, _)| format!("{name:?}")).collect();
+    text(quoted.join(", "), move |text| all.iter().find(|(name, _)| *name == text).map(|(_, value)| *value))
+}
+
+/// A list of what `read` reads, each once; `allowed` says what an item is. A single string is a list of one.
+pub(super) fn list<'a, T: PartialEq>(
+    allowed: &str,
+    read: impl Fn(&Setting<'a>) -> Option<T>,
+) -> impl Fn(&Setting<'a>) -> Option<Vec<T>> {
+    move |setting| {
+        let mut values = Vec::new();
+        for item in setting.items(allowed)? {
+            match read(&item) {
+                Some(value) if values.contains(&value) => {
+                    item.report::<()>(Cause::Twice { found: item.found() });
+                }
+                value => values.extend(value),
+            }
+        }
+        Some(values)
+    }
+}
+
+/// A list as [`list`] reads it, with at least one item.
+pub(super) fn nonempty_list<'a, T: PartialEq>(
+    allowed: &str,
+    read: impl Fn(&Setting<'a>) -> Option<T>,
+) -> impl Fn(&Setting<'a>) -> Option<Vec<T>> {
+    let list = list(allowed, read);
+    move |setting| match setting.value() {
+        DeValue::Array(items) if items.is_empty() => setting.report(Cause::Refused {
+            found: "an empty list".to_owned(),
+            allowed: format!("a list, each item {allowed}"),
+        }),
+        _ => list(setting),
+    }
+}
