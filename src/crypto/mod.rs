@@ -198,6 +198,11 @@ impl fmt::Debug for SharedSecret {
 }
 
 impl SharedSecret {
+    /// The secret with these bytes.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
     /// Its bytes.
     pub fn expose(&self) -> &[u8] {
         &self.0

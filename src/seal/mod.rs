@@ -8,6 +8,73 @@ pub mod resp_uri;
 
 use std::fmt;
 
+pub use base64::{decode_base64, encode_base64};
+pub use cbor::check_item;
+pub use header::{Encrypt0, Init, InitHeader, KeyShare, NumberedHeader, ReplyHeader, SealedRequest, VersionedInit};
+pub use header::{decode_init_response, decode_request, decode_response};
+pub use init::{Accepts, CheckedInit, Established, InitParameters, InitRequest, InitResponse, InitResponseError};
+pub use init::{OpenedInit, PendingInit, Recipients, StartInitError, UnwrappedInit};
+pub use message::{Extras, Fields, HandshakePlaintext, Plaintext, Request, Response};
+pub use refusal::{Refusal, RefusalReason};
+pub use schedule::{SessionKeys, enc_structure, external_aad, nonce};
+pub use target::Target;
+
+mod base64;
+mod cbor;
+mod header;
+mod init;
+mod message;
+mod refusal;
+mod schedule;
+mod target;
+
+/// The content type of a seal in the message layer (PROTOCOL section 5).
+pub const CONTENT_TYPE: &str = "application/cose; cose-type=\"cose-encrypt0\"";
+
+/// What was received is not what the protocol allows there, and why. The peer hears `malformed`; the cause is for logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// Not one item of deterministic CBOR, or not of the type that belongs there.
+    #[error("not the deterministic CBOR that belongs there")]
+    Cbor,
+    /// Not a COSE_Encrypt0 as section 4 has it.
+    #[error("not a COSE_Encrypt0 as it belongs there")]
+    Frame,
+    /// A protected header with a missing, unknown or misplaced parameter.
+    #[error("a protected header with a missing, unknown or misplaced parameter")]
+    Header,
+    /// A seal under another algorithm than its session's, or in the other layer.
+    #[error("a seal that is not of its session")]
+    Session,
+    /// A plaintext with a missing, unknown or misplaced key.
+    #[error("a plaintext with a missing, unknown or misplaced key")]
+    Plaintext,
+    /// A content type that does not belong there.
+    #[error("a content type that does not belong there")]
+    ContentType,
+    /// A header field that may not travel.
+    #[error("a header field that may not travel")]
+    Field,
+    /// A request target that the route does not allow.
+    #[error("a request target that is not allowed")]
+    Target,
+    /// A key share that is not one.
+    #[error("an invalid key share")]
+    Share,
+    /// Not canonical base64.
+    #[error("not canonical base64")]
+    Base64,
+    /// Not a refusal.
+    #[error("not a refusal")]
+    Refusal,
+}
+
+impl From<Malformed> for Reason {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
 /// Where protection is applied (PROTOCOL section 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Layer {
@@ -18,6 +85,14 @@ pub enum Layer {
 }
 
 impl Layer {
+    /// Both layers, in the order of their numbers.
+    pub const ALL: [Self; 2] = [Self::Data, Self::Message];
+
+    /// The layer with this number on the wire.
+    pub fn from_number(number: u64) -> Option<Self> {
+        Self::ALL.into_iter().find(|layer| u64::from(layer.number()) == number)
+    }
+
     /// Its number on the wire.
     pub const fn number(self) -> u8 {
         match self {
@@ -162,6 +237,11 @@ impl Reason {
         Self::UpstreamTimeout,
         Self::UpstreamInvalid,
     ];
+
+    /// The reason with this name, if it is one of ours.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
+    }
 
     /// Its name on the wire, in logs and in metrics.
     pub const fn name(self) -> &'static str {

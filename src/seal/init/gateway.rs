@@ -1,0 +1,283 @@
+//! The gateway's side.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use subtle::{Choice, ConditionallySelectable};
+use zeroize::Zeroizing;
+
+use crate::crypto::{
+    Algorithm, CompletedKeyExchange, CryptoProvider, InvalidKey, InvalidShare, Key, KeyId, KeyTransport, NamedGroup,
+    OpenFailed, RandomFailed, RsaPrivateKey, RsaUnwrap, SecureRandom,
+};
+use crate::seal::header::{Encrypt0, Init, InitHeader, KeyShare, VersionedInit, encode_init_response};
+use crate::seal::schedule::{InitKeys, SessionKeys};
+use crate::seal::{Direction, Layer, Malformed, Number, Plaintext, Reason, Sid};
+
+/// What a gateway accepts in an init request, each in the order in which refusals name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepts {
+    /// Layers.
+    pub layers: Vec<Layer>,
+    /// Content-encryption algorithms.
+    pub algorithms: Vec<Algorithm>,
+    /// Key transports.
+    pub key_transports: Vec<KeyTransport>,
+    /// Groups of the key exchange.
+    pub groups: Vec<NamedGroup>,
+    /// Whether a key exchange is required.
+    pub require_exchange: bool,
+}
+
+/// A gateway's RSA keys, ready to unwrap.
+#[derive(Clone, Default)]
+pub struct Recipients(Vec<Recipient>);
+
+#[derive(Clone)]
+struct Recipient {
+    id: KeyId,
+    modulus_len: usize,
+    key: Arc<dyn RsaUnwrap>,
+}
+
+impl Recipients {
+    /// Prepares these keys.
+    pub fn new<'k>(
+        provider: &dyn CryptoProvider,
+        keys: impl IntoIterator<Item = &'k RsaPrivateKey>,
+    ) -> Result<Self, InvalidKey> {
+        let prepare = |key: &RsaPrivateKey| {
+            let public = key.public();
+            let modulus_len = public.modulus_len();
+            Ok(Recipient { id: public.key_id(), modulus_len, key: provider.rsa_unwrap(key)?.into() })
+        };
+        keys.into_iter().map(prepare).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The key ids, in the order in which the keys were given.
+    pub fn key_ids(&self) -> impl Iterator<Item = KeyId> + '_ {
+        self.0.iter().map(|recipient| recipient.id)
+    }
+
+    fn find(&self, id: KeyId) -> Option<&Recipient> {
+        self.0.iter().find(|recipient| recipient.id == id)
+    }
+}
+
+impl fmt::Debug for Recipients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.key_ids()).finish()
+    }
+}
+
+impl Encrypt0<InitHeader> {
+    /// Checks an init request in the order of PROTOCOL section 8.1, step 3, up to its group, and answers the key exchange.
+    /// The first check that fails gives the reason. Form, time and memory are the caller's to check next.
+    pub fn check(
+        self,
+        provider: &dyn CryptoProvider,
+        accepts: &Accepts,
+        recipients: &Recipients,
+    ) -> Result<CheckedInit, Reason> {
+        let VersionedInit::Version1(init) = &self.header.init else { return Err(Reason::VersionUnsupported) };
+        check_layer(self.layer, init, accepts)?;
+        let alg = check_algorithm(self.header.alg, accepts)?;
+        if !accepts.key_transports.iter().any(|kt| i128::from(kt.cose_id()) == init.kt) {
+            return Err(Reason::KeyTransportUnsupported);
+        }
+        let kid = KeyId(init.kid.as_slice().try_into().map_err(|_| Malformed::Header)?);
+        let recipient = recipients.find(kid).ok_or(Reason::KeyUnknown)?;
+        if init.wrapped.len() != recipient.modulus_len {
+            return Err(Malformed::Header.into());
+        }
+        let key = Arc::clone(&recipient.key);
+        let exchange = answer_exchange(provider, init.share.as_ref(), accepts)?;
+        Ok(CheckedInit { wrapped: init.wrapped.clone(), issued: init.issued, alg, kid, key, exchange, sealed: self })
+    }
+}
+
+fn check_layer(container: Layer, init: &Init, accepts: &Accepts) -> Result<(), Reason> {
+    if init.layer != u64::from(container.number()) {
+        return Err(Malformed::Header.into());
+    }
+    if accepts.layers.contains(&container) { Ok(()) } else { Err(Reason::LayerUnsupported) }
+}
+
+fn check_algorithm(alg: i128, accepts: &Accepts) -> Result<Algorithm, Reason> {
+    let alg = i64::try_from(alg).ok().and_then(Algorithm::from_cose_id).ok_or(Reason::AlgorithmUnsupported)?;
+    if accepts.algorithms.contains(&alg) {
+        Ok(alg)
+    } else if accepts.algorithms.iter().any(|accepted| accepted.same_cipher(alg)) {
+        Err(Reason::KeyLengthUnsupported)
+    } else {
+        Err(Reason::AlgorithmUnsupported)
+    }
+}
+
+/// A share of a group that is not accepted counts as none.
+fn answer_exchange(
+    provider: &dyn CryptoProvider,
+    offered: Option<&KeyShare>,
+    accepts: &Accepts,
+) -> Result<Option<CompletedKeyExchange>, Reason> {
+    let accepted = offered.and_then(|offered| {
+        let group = NamedGroup::from_number(offered.group)?;
+        (accepts.groups.contains(&group) && provider.groups().contains(&group)).then_some((group, &offered.share))
+    });
+    match accepted {
+        Some((group, share)) => match provider.answer_exchange(group, share) {
+            Ok(exchange) => Ok(Some(exchange)),
+            Err(InvalidShare) => Err(Malformed::Share.into()),
+        },
+        None if accepts.require_exchange => Err(Reason::KeyExchangeRequired),
+        None => Ok(None),
+    }
+}
+
+/// An init request that is acceptable as far as its public header says.
+pub struct CheckedInit {
+    sealed: Encrypt0<InitHeader>,
+    alg: Algorithm,
+    kid: KeyId,
+    wrapped: Vec<u8>,
+    issued: Option<u64>,
+    key: Arc<dyn RsaUnwrap>,
+    exchange: Option<CompletedKeyExchange>,
+}
+
+impl CheckedInit {
+    /// The content-encryption algorithm.
+    pub fn algorithm(&self) -> Algorithm {
+        self.alg
+    }
+
+    /// The key for which the session key is wrapped.
+    pub fn key_id(&self) -> KeyId {
+        self.kid
+    }
+
+    /// The group of the key exchange, if there is one.
+    pub fn group(&self) -> Option<NamedGroup> {
+        self.exchange.as_ref().map(|exchange| exchange.group)
+    }
+
+    /// Time of issue of the early form, in seconds since 1970; none in a handshake.
+    pub fn issued(&self) -> Option<u64> {
+        self.issued
+    }
+
+    /// SHA-256(H): what the memory of early init requests keeps (PROTOCOL section 3.5).
+    pub fn header_digest(&self, provider: &dyn CryptoProvider) -> [u8; 32] {
+        provider.sha256(&[self.sealed.protected()])
+    }
+
+    /// Unwraps the session key and derives the init keys. A private-key operation: it belongs off the async threads.
+    ///
+    /// If the session key cannot be unwrapped or has not the key length, a random one that was drawn beforehand takes its
+    /// place (PROTOCOL section 4, "Unwrapping"): the failure shows as a failed open, in the same time.
+    pub fn unwrap_key(
+        self,
+        provider: &dyn CryptoProvider,
+        random: &dyn SecureRandom,
+    ) -> Result<UnwrappedInit, RandomFailed> {
+        let mut k = Zeroizing::new([0; 32]);
+        let (k, _) = k.split_at_mut(self.alg.key_len());
+        random.fill(k)?;
+        let unwrapped = self.key.unwrap_key(&self.wrapped);
+        let unwrapped = unwrapped.as_ref().map_or(&[][..], Key::expose);
+        let fits = Choice::from(u8::from(unwrapped.len() == k.len()));
+        let padded = unwrapped.iter().chain(std::iter::repeat(&0));
+        for (byte, unwrapped) in k.iter_mut().zip(padded) {
+            byte.conditional_assign(unwrapped, fits);
+        }
+        #[expect(clippy::expect_used, reason = "no algorithm's key is longer than 32 bytes")]
+        let k = Key::from_slice(k).expect("at most 32 bytes");
+        let keys = InitKeys::derive(provider, self.alg, self.sealed.protected(), &k);
+        Ok(UnwrappedInit { sealed: self.sealed, keys, exchange: self.exchange })
+    }
+}
+
+impl fmt::Debug for CheckedInit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CheckedInit")
+            .field("alg", &self.alg)
+            .field("kid", &self.kid)
+            .field("group", &self.group())
+            .field("issued", &self.issued)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An init request whose keys are there, right or not.
+pub struct UnwrappedInit {
+    sealed: Encrypt0<InitHeader>,
+    keys: InitKeys,
+    exchange: Option<CompletedKeyExchange>,
+}
+
+impl UnwrappedInit {
+    /// Opens it in the message layer, in place. Its plaintext is the empty map, if there was no time of issue.
+    pub fn open(self) -> Result<(OpenedInit, Bytes), OpenFailed> {
+        let Self { sealed, keys, exchange } = self;
+        let (h, layer) = (sealed.protected().to_vec(), sealed.layer);
+        let plaintext = keys.init.open(Number::ZERO, sealed)?.freeze();
+        Ok((OpenedInit { h, layer, keys, exchange }, plaintext))
+    }
+}
+
+impl fmt::Debug for UnwrappedInit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnwrappedInit").field("sealed", &self.sealed).finish_non_exhaustive()
+    }
+}
+
+/// An init request that opened: its sender has the session key. It is answered once.
+pub struct OpenedInit {
+    h: Vec<u8>,
+    layer: Layer,
+    keys: InitKeys,
+    exchange: Option<CompletedKeyExchange>,
+}
+
+impl OpenedInit {
+    /// Composes the init response and derives the session's keys, which belong to this `sid`: drawn at random for this
+    /// response. `end` says that the session ends already.
+    pub fn reply(self, provider: &dyn CryptoProvider, sid: Sid, end: bool) -> InitResponse {
+        let Self { h, layer, keys, exchange } = self;
+        let (share, secret) = match exchange {
+            Some(CompletedKeyExchange { group, share, secret }) => {
+                (Some(KeyShare { group: group.number().into(), share }), Some(secret))
+            }
+            None => (None, None),
+        };
+        let r = encode_init_response(keys.alg, sid, share.as_ref(), end);
+        let keys = keys.session(provider, layer, sid, secret.as_ref(), &h, &r);
+        InitResponse { r, keys }
+    }
+}
+
+impl fmt::Debug for OpenedInit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenedInit").field("layer", &self.layer).finish_non_exhaustive()
+    }
+}
+
+/// An init response that is not sealed yet.
+#[derive(Debug)]
+pub struct InitResponse {
+    r: Vec<u8>,
+    keys: SessionKeys,
+}
+
+impl InitResponse {
+    /// The bytes of its protected header, R.
+    pub fn protected(&self) -> &[u8] {
+        &self.r
+    }
+
+    /// Seals it in the message layer, and gives the keys for what follows.
+    pub fn seal(self, plaintext: &Plaintext<'_>) -> (Bytes, SessionKeys) {
+        (self.keys.s2c.seal(Direction::S2c, Number::ZERO, &self.r, plaintext), self.keys)
+    }
+}

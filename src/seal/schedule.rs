@@ -1,0 +1,212 @@
+//! Keys and nonces (PROTOCOL section 3.2), and sealing and opening under them (section 4).
+//!
+//! Nonces are made here and nowhere else, from a number. That a number is used once is left to [`crate::session`].
+
+use std::fmt;
+
+use bytes::{Bytes, BytesMut};
+use ciborium_ll::Header as Head;
+use coset::cbor::Value;
+use coset::{EncryptionContext, ProtectedHeader};
+use zeroize::Zeroizing;
+
+use super::cbor::{push_bytes, push_head};
+use super::header::{Encrypt0, NumberedHeader, encode_numbered};
+use super::message::Plaintext;
+use super::{Direction, Layer, Malformed, Number, Reason, Sid};
+use crate::crypto::{AeadKey, Algorithm, CryptoProvider, Key, NONCE_LEN, OpenFailed, Prk, SharedSecret, TAG_LEN};
+
+/// What the last four items of the authenticated data are in the message layer.
+const NO_DOCUMENT: [Value; 4] = [Value::Null, Value::Null, Value::Null, Value::Null];
+
+/// `iv` XOR `number`, as a 12-byte big-endian integer.
+pub fn nonce(iv: &[u8; NONCE_LEN], number: Number) -> [u8; NONCE_LEN] {
+    let mut nonce = *iv;
+    for (byte, number) in nonce.iter_mut().rev().zip(number.value().to_le_bytes()) {
+        *byte ^= number;
+    }
+    nonce
+}
+
+/// The CBOR of `["syncseal v1", layer, direction, target, content-type, skeleton, lengths]`, the last four being those of
+/// `document`: null in the message layer.
+pub fn external_aad(layer: Layer, direction: Direction, document: [Value; 4]) -> Vec<u8> {
+    let mut items = vec![Value::from("syncseal v1"), layer.number().into(), direction.number().into()];
+    items.extend(document);
+    let mut aad = Vec::new();
+    #[expect(clippy::expect_used, reason = "a Vec takes all that is written to it")]
+    coset::cbor::into_writer(&Value::Array(items), &mut aad).expect("a Vec grows");
+    aad
+}
+
+/// The COSE Enc_structure (RFC 9052, 5.3) over the exact bytes of a protected header: what an AEAD authenticates.
+pub fn enc_structure(protected: &[u8], external_aad: &[u8]) -> Vec<u8> {
+    let protected = ProtectedHeader { original_data: Some(protected.to_vec()), ..ProtectedHeader::default() };
+    coset::enc_structure_data(EncryptionContext::CoseEncrypt0, protected, external_aad)
+}
+
+/// A key and its iv, for one direction. Zeroed on drop, never printed.
+pub(super) struct DirectionKey {
+    aead: Box<dyn AeadKey>,
+    iv: Zeroizing<[u8; NONCE_LEN]>,
+}
+
+impl DirectionKey {
+    fn expand(provider: &dyn CryptoProvider, alg: Algorithm, prk: &Prk, key_info: &[u8], iv_info: &[u8]) -> Self {
+        let mut key = Zeroizing::new([0; 32]);
+        let (key, _) = key.split_at_mut(alg.key_len());
+        provider.hkdf_expand(prk, key_info, key);
+        let mut iv = Zeroizing::new([0; NONCE_LEN]);
+        provider.hkdf_expand(prk, iv_info, iv.as_mut_slice());
+        #[expect(clippy::expect_used, reason = "no algorithm's key is longer than 32 bytes")]
+        let key = Key::from_slice(key).expect("at most 32 bytes");
+        Self { aead: provider.aead(alg, &key), iv }
+    }
+
+    /// The seal of a message-layer plaintext under a protected header, in one buffer of its exact size.
+    pub(super) fn seal(&self, direction: Direction, number: Number, protected: &[u8], plain: &Plaintext<'_>) -> Bytes {
+        let aad = enc_structure(protected, &external_aad(Layer::Message, direction, NO_DOCUMENT));
+        let mut out = Vec::with_capacity(protected.len() + plain.len() + TAG_LEN + FRAME_OVERHEAD);
+        push_head(&mut out, Head::Tag(super::header::TAG_ENCRYPT0));
+        push_head(&mut out, Head::Array(Some(3)));
+        push_bytes(&mut out, protected);
+        push_head(&mut out, Head::Map(Some(0)));
+        push_head(&mut out, Head::Bytes(Some(plain.len() + TAG_LEN)));
+        let start = out.len();
+        plain.write(&mut out);
+        let (_, data) = out.split_at_mut(start);
+        let tag = self.aead.seal_in_place(nonce(&self.iv, number), &aad, data);
+        out.extend_from_slice(&tag);
+        out.into()
+    }
+
+    /// Opens a message-layer seal in place.
+    pub(super) fn open<H>(&self, number: Number, sealed: Encrypt0<H>) -> Result<BytesMut, OpenFailed> {
+        let aad = enc_structure(sealed.protected(), &external_aad(sealed.layer, sealed.direction, NO_DOCUMENT));
+        let Encrypt0 { frame, mut bytes, .. } = sealed;
+        let mut data = bytes.split_off(frame.ciphertext.start);
+        self.aead.open_in_place(nonce(&self.iv, number), &aad, &mut data)?;
+        data.truncate(data.len() - TAG_LEN);
+        Ok(data)
+    }
+}
+
+/// Bytes of a frame beside the protected header, the plaintext and the tag, at the most: five heads.
+const FRAME_OVERHEAD: usize = 1 + 1 + 9 + 1 + 9;
+
+/// What H and the session key K give: the keys of the init request, and what the session's keys are extracted with.
+pub(super) struct InitKeys {
+    pub(super) alg: Algorithm,
+    pub(super) init: DirectionKey,
+    salt1: Zeroizing<[u8; 32]>,
+}
+
+impl InitKeys {
+    /// From the exact bytes of the init request's protected header, and K.
+    pub(super) fn derive(provider: &dyn CryptoProvider, alg: Algorithm, h: &[u8], k: &Key) -> Self {
+        let prk0 = provider.hkdf_extract(&provider.sha256(&[h]), k.expose());
+        let init = DirectionKey::expand(provider, alg, &prk0, b"syncseal v1 init key", b"syncseal v1 init iv");
+        let mut salt1 = Zeroizing::new([0; 32]);
+        provider.hkdf_expand(&prk0, b"syncseal v1 exchange", salt1.as_mut_slice());
+        Self { alg, init, salt1 }
+    }
+
+    /// The session's keys, from the shared secret of the exchange, if there is one, and the exact bytes of both headers.
+    pub(super) fn session(
+        self,
+        provider: &dyn CryptoProvider,
+        layer: Layer,
+        sid: Sid,
+        secret: Option<&SharedSecret>,
+        h: &[u8],
+        r: &[u8],
+    ) -> SessionKeys {
+        let transcript = provider.sha256(&[h, r]);
+        let mut ikm = Zeroizing::new(Vec::with_capacity(secret.map_or(0, |ss| ss.expose().len()) + transcript.len()));
+        ikm.extend_from_slice(secret.map_or(&[], SharedSecret::expose));
+        ikm.extend_from_slice(&transcript);
+        let prk1 = provider.hkdf_extract(self.salt1.as_slice(), &ikm);
+        let direction = |key: &[u8], iv: &[u8]| DirectionKey::expand(provider, self.alg, &prk1, key, iv);
+        SessionKeys {
+            alg: self.alg,
+            layer,
+            sid,
+            c2s: direction(b"syncseal v1 key c2s", b"syncseal v1 iv c2s"),
+            s2c: direction(b"syncseal v1 key s2c", b"syncseal v1 iv s2c"),
+        }
+    }
+}
+
+/// The keys of a sealed session, ready for use by either party. Zeroed on drop, never printed.
+pub struct SessionKeys {
+    alg: Algorithm,
+    layer: Layer,
+    sid: Sid,
+    c2s: DirectionKey,
+    pub(super) s2c: DirectionKey,
+}
+
+impl SessionKeys {
+    /// The session's content-encryption algorithm.
+    pub fn algorithm(&self) -> Algorithm {
+        self.alg
+    }
+
+    /// The session's layer.
+    pub fn layer(&self) -> Layer {
+        self.layer
+    }
+
+    /// The session's id.
+    pub fn sid(&self) -> Sid {
+        self.sid
+    }
+
+    /// Seals a request. The caller never gives one number to two messages (PROTOCOL section 3.4).
+    ///
+    /// # Panics
+    /// If `number` is zero, which belongs to the init request.
+    pub fn seal_request(&self, number: Number, plaintext: &Plaintext<'_>) -> Bytes {
+        assert_ne!(number, Number::ZERO, "requests are numbered from 1");
+        let protected = encode_numbered(self.alg, self.sid, number, false);
+        self.c2s.seal(Direction::C2s, number, &protected, plaintext)
+    }
+
+    /// Seals the one response to the request of that number; `end` says that the session ends (PROTOCOL section 3.6).
+    ///
+    /// # Panics
+    /// If `number` is zero, which belongs to the init response.
+    pub fn seal_response(&self, number: Number, end: bool, plaintext: &Plaintext<'_>) -> Bytes {
+        assert_ne!(number, Number::ZERO, "requests are numbered from 1");
+        let protected = encode_numbered(self.alg, self.sid, number, end);
+        self.s2c.seal(Direction::S2c, number, &protected, plaintext)
+    }
+
+    /// Opens a request or a response of this session, in place. A failure says [`Reason::Malformed`] for a seal of another
+    /// algorithm or layer, otherwise [`Reason::CannotOpen`].
+    pub fn open(&self, sealed: Encrypt0<NumberedHeader>) -> Result<Bytes, Reason> {
+        let header = &sealed.header;
+        if header.alg != i128::from(self.alg.cose_id()) || sealed.layer != self.layer {
+            return Err(Malformed::Session.into());
+        }
+        if header.sid != self.sid {
+            return Err(Reason::CannotOpen);
+        }
+        let key = match sealed.direction {
+            Direction::C2s => &self.c2s,
+            Direction::S2c => &self.s2c,
+        };
+        let plaintext = key.open(header.number, sealed).map_err(|OpenFailed| Reason::CannotOpen)?;
+        Ok(plaintext.freeze())
+    }
+}
+
+impl fmt::Debug for SessionKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionKeys")
+            .field("alg", &self.alg)
+            .field("layer", &self.layer)
+            .field("sid", &self.sid)
+            .finish_non_exhaustive()
+    }
+}
