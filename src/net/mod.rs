@@ -1,1 +1,21 @@
-//! Place of `net`.
+//! HTTP for the gateway, the agent and the sample server, and nothing above HTTP.
+//!
+//! - [`server`] binds, accepts and serves: every request of every connection reaches one [`tower::Service`], with
+//!   the peer's address as an extension, under limits of size and time.
+//! - [`body`] reads a request's body into one buffer of its reader's own, up to a limit.
+//! - [`upstream`] sends a request to one server over pooled connections and reads the whole answer, or says in one
+//!   of few words why there is none.
+//! - [`fields`] is header hygiene: fields of one hop, media types, answers made here.
+//! - [`drain`] ends all of it in order.
+//!
+//! It does not know SyncML, seals, routes or policy, chooses no status for a failure of its own but those of HTTP
+//! itself (408 is never sent: a connection whose header does not come is closed), follows no redirect, and uses no
+//! other module of this crate.
+
+pub mod body;
+mod connector;
+pub mod drain;
+pub mod fields;
+pub mod server;
+pub mod upstream;
+mod vigil;

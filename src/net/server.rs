@@ -1,0 +1,262 @@
+//! The side that accepts: sockets, connections, and a request at a time for the service behind.
+//!
+//! HTTP/1.1, HTTP/1.0 and HTTP/2 with prior knowledge are told apart by their first bytes. An answer has a whole body,
+//! so it carries its length and is never chunked. hyper answers `Expect: 100-continue` once the service reads the
+//! body, and with 431 what is too long before the service sees it.
+//!
+//! A service's future is dropped when its HTTP/2 stream is reset or its connection breaks. What must be brought to an
+//! end once begun runs on a task of its own.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tower::{Service, ServiceExt};
+use tracing::{debug, warn};
+
+use super::drain::{Drain, Trigger};
+use super::vigil::{Verdict, Vigil, Watched};
+
+/// The least header limit that hyper takes, in bytes.
+const MIN_HEAD_BYTES: usize = 8192;
+
+/// What one [`Server`] grants to all its connections together, and to each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at a time; further ones wait in the system's queue until one ends. At least one is granted.
+    pub connections: usize,
+    /// Bytes of a request's head: request line and fields. 8192 at least, whatever is given; more is answered 431.
+    pub head_bytes: usize,
+    /// From the accept, or from the first byte of a later request, until its head is complete.
+    pub head_timeout: Duration,
+    /// Between exchanges, until the connection is closed.
+    pub idle_timeout: Duration,
+    /// For exchanges in flight, once draining has begun.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            head_bytes: 64 * 1024,
+            head_timeout: Duration::from_secs(15),
+            idle_timeout: Duration::from_secs(75),
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Who is at the other end of a connection. An extension of every [`Request`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Peer(pub SocketAddr);
+
+/// How a [`Server`] came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Every exchange in flight was finished.
+    Clean,
+    /// Some were cut off: the time was over, or the end was asked for at once.
+    Forced,
+}
+
+/// A bound socket.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+}
+
+/// An accepted connection, whatever it came through.
+#[derive(Debug)]
+struct Connection {
+    io: TcpStream,
+    peer: Peer,
+}
+
+impl Listener {
+    /// Binds `address`; port 0 lets the system choose.
+    ///
+    /// # Errors
+    /// The system's.
+    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
+        Ok(Self { socket: TcpListener::bind(address).await? })
+    }
+
+    /// The address that it is bound to.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// The next connection. Errors are waited out: those of one connection are passed over, and those of the process
+    /// or the system (no descriptors left) are tried again, ever more slowly.
+    async fn accept(&self) -> Connection {
+        let mut backoff = Backoff::default();
+        loop {
+            match self.socket.accept().await {
+                Ok((io, peer)) => {
+                    // Answers are written whole, so there is nothing to gain by waiting for more to send.
+                    if let Err(error) = io.set_nodelay(true) {
+                        debug!(%peer, %error, "TCP_NODELAY");
+                    }
+                    return Connection { io, peer: Peer(peer) };
+                }
+                Err(error) if is_of_one_connection(&error) => debug!(%error, "accept"),
+                Err(error) => {
+                    let pause = backoff.next();
+                    warn!(%error, ?pause, "accept");
+                    sleep(pause).await;
+                }
+            }
+        }
+    }
+}
+
+/// True for what a peer can bring about by leaving before it is accepted.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// Pauses of 5 ms, doubled each time up to 1.28 s.
+#[derive(Debug, Default)]
+struct Backoff {
+    doublings: u32,
+}
+
+impl Backoff {
+    const FIRST: Duration = Duration::from_millis(5);
+    const MAX_DOUBLINGS: u32 = 8;
+
+    fn next(&mut self) -> Duration {
+        let pause = Self::FIRST * (1 << self.doublings);
+        self.doublings = (self.doublings + 1).min(Self::MAX_DOUBLINGS);
+        pause
+    }
+}
+
+/// Serves connections under common [`Limits`]. Clones share the number of connections, so that several listeners can
+/// be served together.
+#[derive(Clone, Debug)]
+pub struct Server {
+    limits: Limits,
+    slots: Arc<Semaphore>,
+    http: Arc<auto::Builder<TokioExecutor>>,
+}
+
+impl Server {
+    /// A server that grants `limits`.
+    pub fn new(limits: Limits) -> Self {
+        let mut http = auto::Builder::new(TokioExecutor::new());
+        let head_bytes = limits.head_bytes.max(MIN_HEAD_BYTES);
+        http.http1()
+            // The vigil keeps the time; see there.
+            .header_read_timeout(None)
+            .max_buf_size(head_bytes)
+            // A client may close its sending half after the request and still wait for the answer.
+            .half_close(true)
+            // Clients on old phones compare field names byte by byte, as they are written in RFC 2616.
+            .title_case_headers(true);
+        http.http2().max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX));
+        let slots = limits.connections.clamp(1, Semaphore::MAX_PERMITS);
+        Self { limits, slots: Arc::new(Semaphore::new(slots)), http: Arc::new(http) }
+    }
+
+    /// Accepts from `listener` and hands every request to a clone of `service`, until `drain` says to end. Then it
+    /// stops listening, closes idle connections, and gives exchanges in flight the time of
+    /// [`Limits::drain_timeout`].
+    pub async fn serve<S>(&self, listener: Listener, service: S, drain: Drain) -> Drained
+    where
+        S: Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+    {
+        let connections = Trigger::new();
+        loop {
+            let (connection, slot) = tokio::select! {
+                biased;
+                () = drain.draining() => break,
+                next = self.next(&listener) => next,
+            };
+            let (server, service, drain) = (self.clone(), service.clone(), connections.subscribe());
+            tokio::spawn(async move {
+                server.serve_connection(connection, service, &drain).await;
+                drop(slot);
+            });
+        }
+        drop(listener);
+        connections.drain();
+        let clean = tokio::select! {
+            finished = timeout(self.limits.drain_timeout, connections.released()) => finished.is_ok(),
+            () = drain.ending() => false,
+        };
+        if clean {
+            return Drained::Clean;
+        }
+        connections.end();
+        connections.released().await;
+        Drained::Forced
+    }
+
+    /// A connection, and the slot that it takes up. The slot comes first: what cannot be served is not accepted.
+    async fn next(&self, listener: &Listener) -> (Connection, Option<OwnedSemaphorePermit>) {
+        // The semaphore is never closed.
+        let slot = Arc::clone(&self.slots).acquire_owned().await.ok();
+        (listener.accept().await, slot)
+    }
+
+    async fn serve_connection<S>(&self, Connection { io, peer }: Connection, service: S, drain: &Drain)
+    where
+        S: Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+    {
+        let vigil = Arc::new(Vigil::new(self.limits.head_timeout, self.limits.idle_timeout));
+        let io = TokioIo::new(Watched::new(io, Arc::clone(&vigil)));
+        let watch = Arc::clone(&vigil);
+        let handler = service_fn(move |mut request: Request<Incoming>| {
+            let exchange = watch.exchange(request.version());
+            request.extensions_mut().insert(peer);
+            let answer = service.clone().oneshot(request);
+            async move {
+                let answer = answer.await;
+                drop(exchange);
+                answer
+            }
+        });
+        let mut connection = pin!(self.http.serve_connection(io, handler));
+        let mut leaving = false;
+        loop {
+            tokio::select! {
+                served = connection.as_mut() => {
+                    if let Err(error) = served {
+                        debug!(peer = %peer.0, error, "connection");
+                    }
+                    return;
+                }
+                () = drain.draining(), if !leaving => {}
+                () = drain.ending() => return,
+                verdict = vigil.expired() => if verdict == Verdict::Overdue {
+                    debug!(peer = %peer.0, "closed for want of a request");
+                    return;
+                }
+            }
+            leaving = true;
+            vigil.leave();
+            connection.as_mut().graceful_shutdown();
+        }
+    }
+}
