@@ -3,9 +3,40 @@
 //! Pure: bytes in, values out. One pass finds what a proxy needs, as byte spans of the document; nothing is copied, no
 //! tree is built, nothing is ever re-serialised: an edit replaces the bytes of a span and keeps every other byte.
 //! Knows nothing of HTTP, cryptography or sessions. Uses no module of ours.
+//!
+//! - [`Reader`] gives the tags and texts of either form as [`Event`]s, with their spans; [`xml::Reader`] and
+//!   [`wbxml::Reader`] are the two under it.
+//! - [`Document::scan`] is one pass over it for SyncHdr and SyncBody, [`Document::text`] decodes a field.
+//! - [`Document::with_resp_uri`] and [`splice`] edit; [`Document::refusal`] answers; [`Writer`] writes documents of one's
+//!   own.
+//!
+//! Original messages are never written again from what was read: a document that went through here is the same bytes.
 
-use std::borrow::Cow;
+mod command;
+pub mod element;
+mod event;
+mod fault;
+mod media_type;
+mod refusal;
+mod scan;
+mod splice;
+pub mod wbxml;
+mod well_formed;
+mod writer;
+pub mod xml;
+
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
+
+pub use command::{Command, Commands};
+pub use element::Vocabulary;
+pub use event::{Character, Event, Kind, Reader, Tag, Text};
+pub use fault::{Fault, InvalidDocument, Limits, Strictness};
+pub use media_type::MediaType;
+pub use splice::splice;
+pub use writer::Writer;
 
 /// How a document is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,57 +47,6 @@ pub enum Form {
     Wbxml,
 }
 
-/// A SyncML media type, with its charset parameter if there is one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MediaType {
-    /// The form of its documents.
-    pub form: Form,
-    /// Whether it is of OMA Device Management.
-    pub dm: bool,
-    /// The charset parameter, unquoted, as written.
-    pub charset: Option<String>,
-}
-
-impl MediaType {
-    /// Reads a Content-Type field value (RFC 9110 comparison). `None` if it is not one of SyncML's four types.
-    pub fn parse(_field: &[u8]) -> Option<Self> {
-        unimplemented!()
-    }
-}
-
-/// Bounds on what a document may be.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Nesting of elements.
-    pub depth: usize,
-    /// Elements in total.
-    pub elements: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { depth: 100, elements: 1_000_000 }
-    }
-}
-
-/// Why a document cannot be read: what was found, and where.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{kind} at byte {offset}")]
-pub struct InvalidDocument {
-    /// What is wrong.
-    pub kind: Fault,
-    /// Offset into the document, in bytes.
-    pub offset: usize,
-}
-
-/// What can be wrong with a document.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
-    /// It ends too early.
-    #[error("unexpected end")]
-    Truncated,
-}
-
 /// The text of an element: the span of its content, between the start tag and the end tag (XML), or between the tag
 /// token and its END (WBXML).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,32 +55,9 @@ pub struct Field {
     pub span: Range<usize>,
 }
 
-/// The names of the commands of a SyncBody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[allow(missing_docs)]
-pub enum Command {
-    Add,
-    Alert,
-    Atomic,
-    Copy,
-    Delete,
-    Exec,
-    Get,
-    Map,
-    Move,
-    Put,
-    Replace,
-    Results,
-    Search,
-    Sequence,
-    Status,
-    Sync,
-    /// An element of SyncBody, or of a container in it, that is none of the others.
-    Unknown,
-}
-
-/// What the header says.
-#[derive(Clone, Debug, Default)]
+/// What the header says. A field is `None` if there is no such element, or if it has no content by form: `<MsgID/>`, or a
+/// WBXML tag without the content bit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SyncHdr {
     /// VerDTD.
     pub ver_dtd: Option<Field>,
@@ -123,10 +80,12 @@ pub struct SyncHdr {
 }
 
 /// What the body says.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SyncBody {
-    /// The commands at any depth, each name once, in the order of their first appearance.
-    pub commands: Vec<Command>,
+    /// The commands at any depth, inside Atomic, Sequence and Sync too.
+    pub commands: Commands,
+    /// How many commands there are, at any depth; Final is none.
+    pub n_commands: usize,
     /// The Status code for the peer's SyncHdr (CmdRef 0, Cmd SyncHdr), if there is one that is a number.
     pub hdr_status: Option<u16>,
     /// Whether any Status holds a Chal.
@@ -146,28 +105,6 @@ pub struct Document<'a> {
     pub header: SyncHdr,
     /// Its SyncBody.
     pub body: SyncBody,
-}
-
-impl<'a> Document<'a> {
-    /// Scans a document in one pass. It has exactly one SyncHdr among the root's children.
-    pub fn scan(_form: Form, _bytes: &'a [u8], _limits: &Limits) -> Result<Self, InvalidDocument> {
-        unimplemented!()
-    }
-
-    /// The decoded text of a field: entities and CDATA (XML), STR_I, STR_T, OPAQUE and ENTITY (WBXML) joined.
-    pub fn text(&self, _field: &Field) -> Cow<'a, [u8]> {
-        unimplemented!()
-    }
-
-    /// The document with another RespURI, in the form in which it stood (XML: text, escaped; WBXML: STR_I). `None`
-    /// if it has none.
-    pub fn with_resp_uri(&self, _uri: &str) -> Option<Vec<u8>> {
-        unimplemented!()
-    }
-
-    /// The document that refuses this one (PROTOCOL section 7): same form and version, Target and Source exchanged, one
-    /// Status for SyncHdr with `status`, an EMI with `syncseal?:` and `refusal_map`, and `sentence` as Data.
-    pub fn refusal(&self, _status: u16, _refusal_map: &[u8], _sentence: &str) -> Vec<u8> {
-        unimplemented!()
-    }
+    /// Where its string table stands (WBXML). The body begins where it ends.
+    string_table: Range<usize>,
 }

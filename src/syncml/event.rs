@@ -1,0 +1,207 @@
+//! The one reader over both forms, and the events that it gives.
+
+use std::ops::Range;
+
+use super::{Fault, Form, InvalidDocument, Limits, Strictness, wbxml, xml};
+
+/// A pull reader of a document in either form.
+///
+/// An iterator of [`Event`]s: what is a tag or text, in document order, from the root's start tag to its end. Nothing is
+/// copied and nothing allocated for an event. After a fault it gives nothing more. It never ends with `None` inside the
+/// root: a document that ends there is a [`Fault::Truncated`].
+///
+/// What lies between the spans of two events is neither tag nor text: comments, processing instructions, declarations
+/// (XML), SWITCH_PAGE (WBXML).
+///
+/// ```
+/// use syncseal::syncml::{Form, Kind, Limits, Reader, Strictness};
+///
+/// let document = b"<SyncML><SyncHdr><VerDTD>1.2</VerDTD></SyncHdr><SyncBody/></SyncML>";
+/// let mut outline = String::new();
+/// let mut depth = 0;
+/// for event in Reader::new(Form::Xml, document, &Limits::default(), Strictness::Tolerant)? {
+///     match event?.kind {
+///         Kind::Start(tag) => {
+///             outline += &format!("{:depth$}{}\n", "", tag.name.escape_ascii());
+///             depth += 1;
+///         }
+///         Kind::Empty(tag) => outline += &format!("{:depth$}{}\n", "", tag.name.escape_ascii()),
+///         Kind::Text(text) => outline += &format!("{:depth$}= {}\n", "", text.bytes().escape_ascii()),
+///         Kind::End => depth -= 1,
+///     }
+/// }
+/// assert_eq!(outline, "SyncML\n SyncHdr\n  VerDTD\n   = 1.2\n SyncBody\n");
+/// # Ok::<(), syncseal::syncml::InvalidDocument>(())
+/// ```
+#[derive(Debug)]
+pub enum Reader<'a> {
+    /// Over XML.
+    Xml(xml::Reader<'a>),
+    /// Over WBXML.
+    Wbxml(wbxml::Reader<'a>),
+}
+
+impl<'a> Reader<'a> {
+    /// Begins to read `document`. Of WBXML that reads all that stands before the body.
+    pub fn new(
+        form: Form,
+        document: &'a [u8],
+        limits: &Limits,
+        strictness: Strictness,
+    ) -> Result<Self, InvalidDocument> {
+        Ok(match form {
+            Form::Xml => Self::Xml(xml::Reader::new(document, limits, strictness)),
+            Form::Wbxml => Self::Wbxml(wbxml::Reader::new(document, limits, strictness)?),
+        })
+    }
+}
+
+impl<'a> Iterator for Reader<'a> {
+    type Item = Result<Event<'a>, InvalidDocument>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Xml(reader) => reader.next(),
+            Self::Wbxml(reader) => reader.next(),
+        }
+    }
+}
+
+/// A tag or a run of text, and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// The bytes of the document that it stands for: the whole tag with its attributes, the whole CDATA section or
+    /// reference, the token with its payload.
+    pub span: Range<usize>,
+    /// WBXML: the code page that is current from here on, until a SWITCH_PAGE. XML: 0.
+    pub page: u8,
+    /// What it is.
+    pub kind: Kind<'a>,
+}
+
+/// What an [`Event`] is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind<'a> {
+    /// A start tag. Its [`Kind::End`] follows, after its content.
+    Start(Tag<'a>),
+    /// An element without content: an empty-element tag (XML), a tag token without the content bit (WBXML). No
+    /// [`Kind::End`] follows.
+    Empty(Tag<'a>),
+    /// A run of text. An element's text is that of all its runs joined; it can be split anywhere.
+    Text(Text<'a>),
+    /// The end tag of the innermost open element: in XML of the same name, which was checked; in WBXML END.
+    End,
+}
+
+/// What a tag says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tag<'a> {
+    /// Its local name. Empty for a WBXML token that the tables do not name.
+    pub name: &'a [u8],
+    /// XML: its namespace prefix, without the colon; empty if there is none.
+    pub prefix: &'a [u8],
+    /// WBXML: its identity, 0x05 to 0x3F, on the event's page. XML: 0.
+    pub token: u8,
+}
+
+/// A run of text, and the way in which it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Text<'a> {
+    /// XML: character data between markup, as it stands (line ends too).
+    Chars(&'a [u8]),
+    /// XML: the content of a CDATA section.
+    Cdata(&'a [u8]),
+    /// A character by its number or name: a reference (XML) or an ENTITY (WBXML).
+    Reference(Character),
+    /// WBXML: STR_I.
+    Inline(&'a [u8]),
+    /// WBXML: STR_T, the string that it refers to.
+    Table(&'a [u8]),
+    /// WBXML: OPAQUE.
+    Opaque(&'a [u8]),
+}
+
+impl<'a> Text<'a> {
+    /// The text, decoded.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Reference(character) => character.as_bytes(),
+            Self::Chars(text) | Self::Cdata(text) | Self::Inline(text) | Self::Table(text) | Self::Opaque(text) => text,
+        }
+    }
+
+    /// The text as it stands in the document, unless it is a [`Text::Reference`].
+    pub fn borrowed(&self) -> Option<&'a [u8]> {
+        match self {
+            Self::Reference(_) => None,
+            Self::Chars(text) | Self::Cdata(text) | Self::Inline(text) | Self::Table(text) | Self::Opaque(text) => {
+                Some(text)
+            }
+        }
+    }
+}
+
+/// One character, in UTF-8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Character {
+    utf8: [u8; 4],
+    len: usize,
+}
+
+impl Character {
+    /// The character, in UTF-8.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.utf8.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl From<char> for Character {
+    fn from(character: char) -> Self {
+        let mut utf8 = [0; 4];
+        let len = character.encode_utf8(&mut utf8).len();
+        Self { utf8, len }
+    }
+}
+
+/// Whether XML 1.0 has this character (production 2).
+pub(super) fn is_xml_char(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
+}
+
+/// How deep a reader is, and how much it has read, held against the limits.
+#[derive(Debug)]
+pub(super) struct Nesting {
+    depth: usize,
+    elements: usize,
+    max_depth: usize,
+    max_elements: usize,
+}
+
+impl Nesting {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self { depth: 0, elements: 0, max_depth: limits.depth, max_elements: limits.elements }
+    }
+
+    pub(super) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Counts an element that begins at `offset`, and is inside it from here on unless it is empty.
+    pub(super) fn enter(&mut self, empty: bool, offset: usize) -> Result<(), InvalidDocument> {
+        if self.elements == self.max_elements {
+            return Err(Fault::TooManyElements.at(offset));
+        }
+        if self.depth == self.max_depth {
+            return Err(Fault::TooDeep.at(offset));
+        }
+        self.elements += 1;
+        self.depth += usize::from(!empty);
+        Ok(())
+    }
+
+    /// Leaves the innermost element by the end tag at `offset`.
+    pub(super) fn leave(&mut self, offset: usize) -> Result<(), InvalidDocument> {
+        self.depth = self.depth.checked_sub(1).ok_or_else(|| Fault::EndTag.at(offset))?;
+        Ok(())
+    }
+}

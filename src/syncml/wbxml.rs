@@ -1,0 +1,422 @@
+//! The WBXML reader (WAP Binary XML 1.0 to 1.3), for what SyncML uses of it.
+//!
+//! Elements named by tokens, text as STR_I, STR_T, OPAQUE and ENTITY, switches of the code page anywhere, attributes on
+//! the root alone. Literal tags, extensions and processing instructions are faults: nobody who speaks SyncML writes them.
+//! A version 1.0 document is read as its writers write it, with a charset, which that version's text does not have.
+
+use std::ops::Range;
+
+use super::event::{Nesting, is_xml_char};
+use super::{Event, Fault, InvalidDocument, Kind, Limits, Strictness, Tag, Text, Vocabulary};
+
+/// Global tokens (WBXML 1.3, 7.1).
+mod token {
+    pub(super) const SWITCH_PAGE: u8 = 0x00;
+    pub(super) const END: u8 = 0x01;
+    pub(super) const ENTITY: u8 = 0x02;
+    pub(super) const STR_I: u8 = 0x03;
+    pub(super) const LITERAL: u8 = 0x04;
+    pub(super) const STR_T: u8 = 0x83;
+    pub(super) const OPAQUE: u8 = 0xc3;
+
+    /// A tag has content, and an END of its own.
+    pub(super) const CONTENT: u8 = 0x40;
+    /// A tag has attributes.
+    pub(super) const ATTRIBUTES: u8 = 0x80;
+    /// The identity of a tag.
+    pub(super) const IDENTITY: u8 = 0x3f;
+    /// The first identity that is a tag's. Below are the global tokens.
+    pub(super) const FIRST_TAG: u8 = 0x05;
+}
+
+/// What a document says before its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The version byte: 0x00 is 1.0, 0x03 is 1.3.
+    pub version: u8,
+    /// The public identifier of the document type.
+    pub public_id: PublicId,
+    /// The charset by its MIBenum: 106 is UTF-8, 3 US-ASCII, 0 unknown.
+    pub charset: u32,
+    /// Where the string table stands. The body begins where it ends.
+    pub string_table: Range<usize>,
+}
+
+/// A public identifier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PublicId {
+    /// A registered number.
+    Number(u32),
+    /// Text in the string table: its place in the document, without a NUL. Empty if it leads out of the table.
+    Text(Range<usize>),
+}
+
+impl Header {
+    /// Reads the header of a document.
+    pub fn read(document: &[u8]) -> Result<Self, InvalidDocument> {
+        let mut cursor = Cursor { bytes: document, position: 0 };
+        let version = cursor.byte()?;
+        if version > 3 {
+            return Err(Fault::Version(version).at(0));
+        }
+        let number = cursor.integer()?;
+        let index = if number == 0 { Some(cursor.integer()?) } else { None };
+        let charset = cursor.integer()?;
+        let string_table = cursor.counted()?;
+        let public_id = match index {
+            None => PublicId::Number(number),
+            Some(index) => PublicId::Text(match string_at(document, &string_table, index) {
+                Some(text) => string_table.start + index as usize..string_table.start + index as usize + text.len(),
+                None => string_table.end..string_table.end,
+            }),
+        };
+        Ok(Self { version, public_id, charset, string_table })
+    }
+
+    /// Which tables its public identifier asks for. SyncML, if it is unknown: many who write SyncML write a wrong one.
+    pub fn vocabulary(&self, document: &[u8]) -> Vocabulary {
+        let is_dev_inf = match &self.public_id {
+            PublicId::Number(number) => matches!(number, 0x0fd2 | 0x0fd4 | 0x1203),
+            PublicId::Text(span) => {
+                document.get(span.clone()).is_some_and(|text| memchr::memmem::find(text, b"DTD DevInf").is_some())
+            }
+        };
+        if is_dev_inf { Vocabulary::DevInf } else { Vocabulary::SyncMl }
+    }
+}
+
+/// A pull reader of a WBXML document; see [`Reader`](super::Reader).
+#[derive(Debug)]
+pub struct Reader<'a> {
+    cursor: Cursor<'a>,
+    string_table: Range<usize>,
+    vocabulary: Vocabulary,
+    page: u8,
+    nesting: Nesting,
+    max_attributes: usize,
+    /// How many bytes out of the string table may still be given.
+    expansion: usize,
+    strictness: Strictness,
+    stage: Stage,
+}
+
+/// Where a reader stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Before the root.
+    Prolog,
+    /// Inside the root.
+    Root,
+    /// Inside the content of an element that was taken out of its document.
+    Content,
+    /// Behind the root.
+    Epilog,
+    /// At the end, or after a fault.
+    Done,
+}
+
+impl<'a> Reader<'a> {
+    /// Begins to read `document`, a SyncML document whatever its public identifier says.
+    pub fn new(document: &'a [u8], limits: &Limits, strictness: Strictness) -> Result<Self, InvalidDocument> {
+        let header = Header::read(document)?;
+        let taken = match strictness {
+            Strictness::Strict => matches!(header.charset, 106 | 3),
+            // In the Unicode encodings other than UTF-8 a NUL does not end a string, so nothing would be sure.
+            Strictness::Tolerant => !matches!(header.charset, 1000..=1019),
+        };
+        if !taken {
+            return Err(Fault::Charset(header.charset).at(0));
+        }
+        Ok(Self {
+            cursor: Cursor { bytes: document, position: header.string_table.end },
+            string_table: header.string_table,
+            vocabulary: Vocabulary::SyncMl,
+            page: 0,
+            nesting: Nesting::new(limits),
+            max_attributes: limits.attributes,
+            expansion: limits.expansion,
+            strictness,
+            stage: Stage::Prolog,
+        })
+    }
+
+    /// Begins to read the content of an element of code page 0, at `span` of `document`.
+    pub(super) fn content(document: &'a [u8], span: Range<usize>, string_table: Range<usize>, limits: &Limits) -> Self {
+        Self {
+            cursor: Cursor { bytes: document.get(..span.end).unwrap_or(document), position: span.start },
+            string_table,
+            vocabulary: Vocabulary::SyncMl,
+            page: 0,
+            nesting: Nesting::new(limits),
+            max_attributes: limits.attributes,
+            expansion: limits.expansion,
+            strictness: Strictness::Tolerant,
+            stage: Stage::Content,
+        }
+    }
+
+    /// Names the tokens by other tables, for a document that is not SyncML (device information stands in an OPAQUE as a
+    /// document of its own).
+    #[must_use]
+    pub fn with_vocabulary(self, vocabulary: Vocabulary) -> Self {
+        Self { vocabulary, ..self }
+    }
+
+    /// Where the string table stands.
+    pub(super) fn string_table(&self) -> Range<usize> {
+        self.string_table.clone()
+    }
+
+    /// The code page that is current at the next byte to be read, as far as it was read.
+    pub(super) fn page(&self) -> u8 {
+        self.page
+    }
+
+    fn read(&mut self) -> Result<Option<Event<'a>>, InvalidDocument> {
+        loop {
+            let start = self.cursor.position;
+            if start >= self.cursor.bytes.len() {
+                return match self.stage {
+                    Stage::Epilog | Stage::Done => Ok(None),
+                    Stage::Content if self.nesting.depth() == 0 => Ok(None),
+                    Stage::Prolog | Stage::Root | Stage::Content => Err(Fault::Truncated.at(start)),
+                };
+            }
+            if self.stage == Stage::Epilog {
+                return match self.strictness {
+                    Strictness::Tolerant => Ok(None),
+                    Strictness::Strict => Err(Fault::Trailing.at(start)),
+                };
+            }
+            let kind = match self.cursor.byte()? {
+                token::SWITCH_PAGE => {
+                    self.page = self.cursor.byte()?;
+                    continue;
+                }
+                token::END => {
+                    self.nesting.leave(start)?;
+                    if self.nesting.depth() == 0 && self.stage == Stage::Root {
+                        self.stage = Stage::Epilog;
+                    }
+                    Kind::End
+                }
+                token @ (token::STR_I | token::STR_T | token::OPAQUE | token::ENTITY) => {
+                    if self.stage == Stage::Prolog {
+                        return Err(Fault::OutsideRoot.at(start));
+                    }
+                    Kind::Text(self.text(token)?)
+                }
+                tag if tag & token::IDENTITY >= token::FIRST_TAG => self.open(tag, start)?,
+                other => return Err(Fault::Token(other).at(start)),
+            };
+            return Ok(Some(Event { span: start..self.cursor.position, page: self.page, kind }));
+        }
+    }
+
+    /// The tag whose byte was read at `start`, counted, with its attributes behind it.
+    fn open(&mut self, tag: u8, start: usize) -> Result<Kind<'a>, InvalidDocument> {
+        let empty = tag & token::CONTENT == 0;
+        self.nesting.enter(empty, start)?;
+        if tag & token::ATTRIBUTES != 0 {
+            if self.stage != Stage::Prolog {
+                return Err(Fault::Attributes.at(start));
+            }
+            self.skip_attributes()?;
+        }
+        if self.stage == Stage::Prolog {
+            self.stage = if empty { Stage::Epilog } else { Stage::Root };
+        }
+        let token = tag & token::IDENTITY;
+        let tag = Tag { name: self.vocabulary.name(self.page, token), prefix: b"", token };
+        Ok(if empty { Kind::Empty(tag) } else { Kind::Start(tag) })
+    }
+
+    /// Reads over the attributes of a tag and their END. Nokia's root has one, its namespace, named by a LITERAL into a
+    /// string table that is not there: indices are not followed.
+    fn skip_attributes(&mut self) -> Result<(), InvalidDocument> {
+        let mut attributes = 0;
+        loop {
+            let start = self.cursor.position;
+            match self.cursor.byte()? {
+                token::END => return Ok(()),
+                // Attributes have code pages of their own.
+                token::SWITCH_PAGE => {
+                    self.cursor.byte()?;
+                }
+                token::STR_I => {
+                    self.cursor.terminated()?;
+                }
+                token::OPAQUE => {
+                    self.cursor.counted()?;
+                }
+                token::STR_T | token::ENTITY => {
+                    self.cursor.integer()?;
+                }
+                // The rest of a value.
+                value if value >= token::ATTRIBUTES && value & token::IDENTITY >= token::FIRST_TAG => {}
+                // The start of an attribute.
+                name if name == token::LITERAL || name & token::IDENTITY >= token::FIRST_TAG => {
+                    if name == token::LITERAL {
+                        self.cursor.integer()?;
+                    }
+                    if attributes == self.max_attributes {
+                        return Err(Fault::TooManyAttributes.at(start));
+                    }
+                    attributes += 1;
+                }
+                other => return Err(Fault::Token(other).at(start)),
+            }
+        }
+    }
+
+    /// The payload of a text token that was just read.
+    fn text(&mut self, token: u8) -> Result<Text<'a>, InvalidDocument> {
+        let start = self.cursor.position;
+        Ok(match token {
+            token::STR_I => {
+                let text = self.cursor.terminated()?;
+                Text::Inline(self.slice(text))
+            }
+            token::OPAQUE => {
+                let text = self.cursor.counted()?;
+                Text::Opaque(self.slice(text))
+            }
+            token::STR_T => {
+                let index = self.cursor.integer()?;
+                let text =
+                    string_at(self.cursor.bytes, &self.string_table, index).ok_or_else(|| Fault::Bounds.at(start))?;
+                self.expansion = self.expansion.checked_sub(text.len()).ok_or_else(|| Fault::TooMuchText.at(start))?;
+                Text::Table(text)
+            }
+            _ => {
+                let number = self.cursor.integer()?;
+                let character = char::from_u32(number).filter(|&c| is_xml_char(c));
+                Text::Reference(character.ok_or_else(|| Fault::Character.at(start))?.into())
+            }
+        })
+    }
+
+    fn slice(&self, span: Range<usize>) -> &'a [u8] {
+        self.cursor.bytes.get(span).unwrap_or_default()
+    }
+}
+
+impl<'a> Iterator for Reader<'a> {
+    type Item = Result<Event<'a>, InvalidDocument>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.stage == Stage::Done {
+            return None;
+        }
+        let item = self.read().transpose();
+        if !matches!(item, Some(Ok(_))) {
+            self.stage = Stage::Done;
+        }
+        item
+    }
+}
+
+/// The string at `index` of the string table: up to its NUL, or to the end of the table, for the public identifier that
+/// phones put there has none.
+fn string_at<'a>(document: &'a [u8], table: &Range<usize>, index: u32) -> Option<&'a [u8]> {
+    let table = document.get(table.clone())?;
+    let rest = table.get(index as usize..).filter(|rest| !rest.is_empty())?;
+    rest.get(..memchr::memchr(0, rest).unwrap_or(rest.len()))
+}
+
+/// Reads what WBXML is made of. A fault names the offset at which the unit began.
+#[derive(Clone, Debug)]
+struct Cursor<'a> {
+    bytes: &'a [u8],
+    position: usize,
+}
+
+impl Cursor<'_> {
+    fn byte(&mut self) -> Result<u8, InvalidDocument> {
+        let byte = *self.bytes.get(self.position).ok_or_else(|| Fault::Truncated.at(self.position))?;
+        self.position += 1;
+        Ok(byte)
+    }
+
+    /// An mb_u_int32: at most 5 bytes, padding included.
+    fn integer(&mut self) -> Result<u32, InvalidDocument> {
+        let start = self.position;
+        let mut value = 0u32;
+        for _ in 0..5 {
+            let byte = self.byte()?;
+            if value > u32::MAX >> 7 {
+                return Err(Fault::Integer.at(start));
+            }
+            value = value << 7 | u32::from(byte & 0x7f);
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(Fault::Integer.at(start))
+    }
+
+    /// Bytes that follow their length.
+    fn counted(&mut self) -> Result<Range<usize>, InvalidDocument> {
+        let at = self.position;
+        let length = self.integer()? as usize;
+        let start = self.position;
+        let end =
+            start.checked_add(length).filter(|&end| end <= self.bytes.len()).ok_or_else(|| Fault::Bounds.at(at))?;
+        self.position = end;
+        Ok(start..end)
+    }
+
+    /// Bytes up to a NUL.
+    fn terminated(&mut self) -> Result<Range<usize>, InvalidDocument> {
+        let start = self.position;
+        let rest = self.bytes.get(start..).unwrap_or_default();
+        let length = memchr::memchr(0, rest).ok_or_else(|| Fault::Truncated.at(start))?;
+        self.position = start + length + 1;
+        Ok(start..start + length)
+    }
+}
+
+/// Appends an mb_u_int32 in its shortest form.
+pub(super) fn push_integer(out: &mut Vec<u8>, value: u32) {
+    for shift in [28, 21, 14, 7] {
+        if value >> shift != 0 {
+            out.push((value >> shift) as u8 & 0x7f | 0x80);
+        }
+    }
+    out.push(value as u8 & 0x7f);
+}
+
+/// Appends `text` as one STR_I, or as one OPAQUE if it holds a NUL, which ends a STR_I.
+pub(super) fn push_text(out: &mut Vec<u8>, text: &[u8]) {
+    if memchr::memchr(0, text).is_some() {
+        push_opaque(out, text);
+    } else {
+        out.push(token::STR_I);
+        out.extend_from_slice(text);
+        out.push(0);
+    }
+}
+
+/// Appends `bytes` as one OPAQUE.
+///
+/// # Panics
+/// If they are 4 GiB or more.
+pub(super) fn push_opaque(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.push(token::OPAQUE);
+    #[expect(clippy::expect_used, reason = "a programmer's error: messages are bounded far below")]
+    push_integer(out, u32::try_from(bytes.len()).expect("an OPAQUE holds less than 4 GiB"));
+    out.extend_from_slice(bytes);
+}
+
+/// Appends a SWITCH_PAGE.
+pub(super) fn push_page(out: &mut Vec<u8>, page: u8) {
+    out.extend_from_slice(&[token::SWITCH_PAGE, page]);
+}
+
+/// The token of a tag with content.
+pub(super) const fn with_content(tag: u8) -> u8 {
+    tag | token::CONTENT
+}
+
+/// The token that ends an element.
+pub(super) const END: u8 = token::END;

@@ -1,0 +1,128 @@
+//! What XML 1.0 asks beyond that which quick-xml looks at: names, attributes, characters, declarations.
+
+use quick_xml::events::{BytesDecl, BytesRef};
+
+use super::event::is_xml_char;
+use super::{Fault, xml};
+
+/// Holds bytes that are UTF-8 to the characters that XML has (production 2).
+pub(super) fn characters(bytes: &[u8]) -> Result<(), Fault> {
+    if bytes.iter().any(|&b| b < b' ' && !matches!(b, b'\t' | b'\n' | b'\r')) {
+        return Err(Fault::Character);
+    }
+    // U+FFFE and U+FFFF are the only others; a surrogate is not UTF-8.
+    let is_noncharacter = |at| matches!(bytes.get(at + 1..at + 3), Some([0xbf, 0xbe | 0xbf]));
+    if memchr::memchr_iter(0xef, bytes).any(is_noncharacter) { Err(Fault::Character) } else { Ok(()) }
+}
+
+/// Holds character data to production 14.
+pub(super) fn text(text: &[u8]) -> Result<(), Fault> {
+    if memchr::memmem::find(text, b"]]>").is_some() { Err(Fault::CdataEnd) } else { Ok(()) }
+}
+
+/// Holds a name to production 5.
+pub(super) fn name(name: &str) -> Result<(), Fault> {
+    let mut characters = name.chars();
+    let starts = characters.next().is_some_and(is_name_start);
+    if starts && characters.all(is_name_char) { Ok(()) } else { Err(Fault::Name) }
+}
+
+/// Holds what follows the name in a tag to productions 40 and 41: each attribute once, and no more than `max`.
+pub(super) fn attributes(raw: &str, max: usize) -> Result<(), Fault> {
+    let mut names = Vec::new();
+    let mut rest = raw;
+    while let Some(attribute) = Attribute::split(&mut rest)? {
+        if names.len() == max {
+            return Err(Fault::TooManyAttributes);
+        }
+        if names.contains(&attribute.name) {
+            return Err(Fault::AttributeTwice);
+        }
+        names.push(attribute.name);
+    }
+    Ok(())
+}
+
+/// Holds an XML declaration to production 23, and its encoding to UTF-8.
+pub(super) fn declaration(declaration: &BytesDecl<'_>) -> Result<(), Fault> {
+    let mut rest = declaration.strip_prefix("xml").ok_or(Fault::Declaration)?;
+    let version = Attribute::split(&mut rest)?.ok_or(Fault::Declaration)?;
+    if version.name != "version" || !version.value.starts_with("1.") {
+        return Err(Fault::Declaration);
+    }
+    let mut next = Attribute::split(&mut rest)?;
+    if let Some(encoding) = next.as_ref().filter(|attribute| attribute.name == "encoding") {
+        if !encoding.value.eq_ignore_ascii_case("UTF-8") {
+            return Err(Fault::Encoding);
+        }
+        next = Attribute::split(&mut rest)?;
+    }
+    if let Some(standalone) = next.as_ref().filter(|attribute| attribute.name == "standalone") {
+        if !matches!(standalone.value, "yes" | "no") {
+            return Err(Fault::Declaration);
+        }
+        next = Attribute::split(&mut rest)?;
+    }
+    if next.is_some() { Err(Fault::Declaration) } else { Ok(()) }
+}
+
+/// Holds the target of a processing instruction to production 17.
+pub(super) fn instruction(target: &str) -> Result<(), Fault> {
+    name(target)?;
+    if target.eq_ignore_ascii_case("xml") { Err(Fault::Declaration) } else { Ok(()) }
+}
+
+struct Attribute<'a> {
+    name: &'a str,
+    value: &'a str,
+}
+
+impl<'a> Attribute<'a> {
+    /// Takes the next attribute from `rest`, with the white space before it; `None` if nothing but white space is left.
+    fn split(rest: &mut &'a str) -> Result<Option<Self>, Fault> {
+        let trimmed = rest.trim_start_matches(is_space);
+        if trimmed.is_empty() {
+            return Ok(None);
+        }
+        if trimmed.len() == rest.len() {
+            return Err(Fault::Attribute);
+        }
+        let (name, value) = trimmed.split_once('=').ok_or(Fault::Attribute)?;
+        let (name, value) = (name.trim_end_matches(is_space), value.trim_start_matches(is_space));
+        self::name(name)?;
+        let quote = value.chars().next().filter(|c| matches!(c, '"' | '\'')).ok_or(Fault::Attribute)?;
+        let (value, after) = value.get(1..).and_then(|v| v.split_once(quote)).ok_or(Fault::Attribute)?;
+        *rest = after;
+        if value.contains('<') {
+            return Err(Fault::Attribute);
+        }
+        let mut references = value.split('&');
+        references.next();
+        for reference in references {
+            let (reference, _) = reference.split_once(';').ok_or(Fault::Reference)?;
+            xml::resolve(&BytesRef::new(reference)).ok_or(Fault::Reference)?;
+        }
+        Ok(Some(Self { name, value }))
+    }
+}
+
+/// White space, production 3.
+fn is_space(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\r' | '\n')
+}
+
+/// Production 4.
+fn is_name_start(c: char) -> bool {
+    matches!(c, ':' | '_' | 'A'..='Z' | 'a'..='z')
+        || (matches!(c,
+            '\u{c0}'..='\u{2ff}' | '\u{370}'..='\u{1fff}' | '\u{200c}'..='\u{200d}' | '\u{2070}'..='\u{218f}'
+            | '\u{2c00}'..='\u{2fef}' | '\u{3001}'..='\u{d7ff}' | '\u{f900}'..='\u{fdcf}' | '\u{fdf0}'..='\u{fffd}'
+            | '\u{10000}'..='\u{effff}')
+            && !matches!(c, '\u{d7}' | '\u{f7}' | '\u{37e}')
+            && is_xml_char(c))
+}
+
+/// Production 4a.
+fn is_name_char(c: char) -> bool {
+    is_name_start(c) || matches!(c, '-' | '.' | '0'..='9' | '\u{b7}' | '\u{300}'..='\u{36f}' | '\u{203f}'..='\u{2040}')
+}
