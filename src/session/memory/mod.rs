@@ -1,0 +1,239 @@
+//! The store in this process's memory.
+//!
+//! One lock around three tables, held for the few map operations of a step and never across an await: what a step
+//! decides, it decides about all of them at once. Expired sessions are removed a few at a time, by whoever comes next.
+//!
+//! An open sealed session takes well under 1 kB beside its keys and its stored response: a slot in the table, its
+//! places in the orders, and a digest and some times for each SyncML session and target.
+
+mod bindings;
+mod early;
+mod sessions;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bindings::Bindings;
+pub(super) use bindings::Passed;
+use early::EarlyMemory;
+use sessions::{Sessions, Step};
+
+use super::{
+    Answer, Counts, Digest, Limits, Outcome, Pass, Probe, Refused, Response, Sender, Session, SessionFacts,
+    SessionStore, SyncMessage, UnixTime,
+    numbers::{Bench, Judged},
+};
+use crate::seal::{Number, Sid};
+
+/// How many expired sessions are removed with each step.
+const SWEEP: usize = 8;
+/// The same before a new session is refused for want of room.
+const SWEEP_FOR_ROOM: usize = 256;
+
+struct Tables<K> {
+    sessions: Sessions<K>,
+    bindings: Bindings,
+    early: EarlyMemory,
+}
+
+struct Shared<K> {
+    limits: Limits,
+    tables: Mutex<Tables<K>>,
+}
+
+impl<K> Shared<K> {
+    fn lock(&self) -> MutexGuard<'_, Tables<K>> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K> Tables<K> {
+    fn sweep(&mut self, now: UnixTime, most: usize, limits: &Limits) {
+        for sid in self.sessions.expired(now, most) {
+            self.remove(sid, limits);
+        }
+    }
+
+    fn remove(&mut self, sid: Sid, limits: &Limits) {
+        self.sessions.remove(sid);
+        self.bindings.forget(sid, limits);
+    }
+}
+
+/// A [`SessionStore`] in this process's memory. It is one store however often it is cloned.
+pub struct MemoryStore<K>(Arc<Shared<K>>);
+
+impl<K> Clone for MemoryStore<K> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<K> fmt::Debug for MemoryStore<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").field("limits", &self.0.limits).finish_non_exhaustive()
+    }
+}
+
+impl<K> MemoryStore<K> {
+    /// An empty store. `began` is now: early messages issued up to then are refused, for an earlier run of this
+    /// gateway may have taken them.
+    pub fn new(limits: Limits, began: UnixTime) -> Self {
+        let tables = Tables { sessions: Sessions::new(), bindings: Bindings::new(), early: EarlyMemory::new(began) };
+        Self(Arc::new(Shared { limits, tables: Mutex::new(tables) }))
+    }
+}
+
+/// The place of a session that is about to begin.
+pub struct Reserved<K> {
+    shared: Arc<Shared<K>>,
+    sid: Sid,
+}
+
+impl<K> fmt::Debug for Reserved<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Reserved").field(&self.sid).finish()
+    }
+}
+
+impl<K> Drop for Reserved<K> {
+    fn drop(&mut self) {
+        let mut tables = self.shared.lock();
+        if tables.sessions.is_reserved(self.sid) {
+            tables.remove(self.sid, &self.shared.limits);
+        }
+    }
+}
+
+/// An accepted request.
+pub struct Accepted<K> {
+    shared: Arc<Shared<K>>,
+    session: Arc<Session<K>>,
+    number: Number,
+    bench: Bench,
+    completed: bool,
+}
+
+impl<K> fmt::Debug for Accepted<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Accepted").field(&self.session.facts.sid).field(&self.number).finish()
+    }
+}
+
+impl<K> Drop for Accepted<K> {
+    fn drop(&mut self) {
+        if !self.completed {
+            let limits = &self.shared.limits;
+            self.shared.lock().sessions.lose(self.session.facts.sid, self.number, limits);
+            self.bench.release(Err(Refused::Replayed));
+        }
+    }
+}
+
+impl<K: Send + Sync + 'static> SessionStore for MemoryStore<K> {
+    type Keys = K;
+    type Reserved = Reserved<K>;
+    type Accepted = Accepted<K>;
+
+    async fn reserve(&self, facts: SessionFacts, now: UnixTime) -> Result<Reserved<K>, Refused> {
+        let limits = &self.0.limits;
+        let mut tables = self.0.lock();
+        tables.sweep(now, SWEEP, limits);
+        if tables.sessions.len() >= limits.sessions || tables.sessions.admits(&facts, limits).is_err() {
+            tables.sweep(now, SWEEP_FOR_ROOM, limits);
+        }
+        tables.sessions.admits(&facts, limits)?;
+        if tables.sessions.len() >= limits.sessions {
+            let oldest = tables.sessions.oldest_pending().ok_or(Refused::SessionsFull)?;
+            tables.remove(oldest, limits);
+        }
+        let sid = facts.sid;
+        tables.sessions.reserve(facts, now, limits);
+        Ok(Reserved { shared: self.0.clone(), sid })
+    }
+
+    async fn begin(&self, reserved: Reserved<K>, keys: Arc<K>, end: bool, now: UnixTime) {
+        self.0.lock().sessions.begin(reserved.sid, keys, end, now, &self.0.limits);
+    }
+
+    async fn find(&self, sid: Sid, now: UnixTime) -> Result<Arc<Session<K>>, Refused> {
+        let mut tables = self.0.lock();
+        tables.sweep(now, SWEEP, &self.0.limits);
+        tables.sessions.find(sid, now).cloned()
+    }
+
+    async fn probe(&self, sid: Sid, number: Number, digest: Digest, now: UnixTime) -> Result<Probe, Refused> {
+        match self.0.lock().sessions.judge(sid, number, &digest, now, &self.0.limits)? {
+            Judged::Higher => Ok(Probe::Higher),
+            Judged::Repeat(response) => Ok(Probe::Repeat(response)),
+            Judged::Wait(waiter) => Ok(Probe::Wait(waiter)),
+        }
+    }
+
+    async fn accept(
+        &self,
+        sid: Sid,
+        number: Number,
+        digest: Digest,
+        now: UnixTime,
+    ) -> Result<Outcome<Accepted<K>>, Refused> {
+        match self.0.lock().sessions.accept(sid, number, digest, now, &self.0.limits)? {
+            Step::Taken(session, bench) => {
+                Ok(Outcome::Accepted(Accepted { shared: self.0.clone(), session, number, bench, completed: false }))
+            }
+            Step::Repeat(response) => Ok(Outcome::Repeat(response)),
+            Step::Wait(waiter) => Ok(Outcome::Wait(waiter)),
+        }
+    }
+
+    async fn complete<F>(&self, mut accepted: Accepted<K>, end: bool, now: UnixTime, seal: F) -> Response
+    where
+        F: FnOnce(&Session<K>, Number) -> Response + Send,
+    {
+        // Not under the lock, and before anything is recorded: should it panic, the guard gives the number up.
+        let response = seal(&accepted.session, accepted.number);
+        let sid = accepted.session.facts.sid;
+        self.0.lock().sessions.complete(sid, accepted.number, &response, end, now, &self.0.limits);
+        accepted.completed = true;
+        accepted.bench.release(Ok(&response));
+        response
+    }
+
+    async fn probe_early(&self, digest: Digest, issued: UnixTime, now: UnixTime) -> Result<(), Refused> {
+        self.0.lock().early.probe(&digest, issued, now, &self.0.limits)
+    }
+
+    async fn remember_early(&self, digest: Digest, issued: UnixTime, now: UnixTime) -> Result<(), Refused> {
+        self.0.lock().early.remember(digest, issued, now, &self.0.limits)
+    }
+
+    async fn check_binding(
+        &self,
+        message: SyncMessage<'_>,
+        sender: Sender<'_>,
+        now: UnixTime,
+    ) -> Result<Pass, Refused> {
+        let tables = &mut *self.0.lock();
+        let life = |sid| tables.sessions.life(sid, now);
+        tables.bindings.check(&message, &sender, now, &self.0.limits, life).map(Pass)
+    }
+
+    async fn answered(&self, pass: Pass, answer: Answer<'_>, now: UnixTime) {
+        let tables = &mut *self.0.lock();
+        let life = |sid| tables.sessions.life(sid, now);
+        tables.bindings.answered(pass.0, &answer, now, &self.0.limits, life);
+    }
+
+    async fn counts(&self) -> Counts {
+        let tables = self.0.lock();
+        Counts {
+            sessions: tables.sessions.len(),
+            pending: tables.sessions.n_pending(),
+            stored_responses: tables.sessions.stored_bytes(),
+            early_messages: tables.early.len(),
+            sync_sessions: tables.bindings.len(),
+        }
+    }
+}
