@@ -2,7 +2,8 @@
 //!
 //! On the gateway's side [`SessionStore`] is the port behind which everything lies that the replicas of a gateway must
 //! agree on: lifetimes and caps (PROTOCOL sections 3.6, 8.1), numbers and retransmission (3.4), the memory of early
-//! messages (3.5), and whose each SyncML session is (8.2). [`MemoryStore`] keeps it in this process.
+//! messages (3.5), and whose each SyncML session is (8.2). [`MemoryStore`] keeps it in this process. On the terminal's
+//! side [`terminal`] keeps a sealed session for each SyncML session (9).
 //!
 //! Nothing here opens or seals, reads documents, knows HTTP or looks at a clock: time is always an argument.
 
@@ -13,6 +14,7 @@ use crate::seal::Reason;
 mod memory;
 mod numbers;
 mod store;
+pub mod terminal;
 
 pub use memory::{Accepted, MemoryStore, Reserved};
 pub use store::{
