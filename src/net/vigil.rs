@@ -198,6 +198,3 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
         self.io.is_write_vectored()
     }
 }
-
-#[cfg(test)]
-mod tests;
