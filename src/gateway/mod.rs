@@ -1,1 +1,225 @@
-//! Place of `gateway`.
+//! The gateway: terminals on one side, a legacy SyncML server on the other that knows nothing of it.
+//!
+//! A request takes this way through the files: [`mod@self`] (the stack in request order) → `shed` → `service` (which route, what
+//! kind of body) → `exchange` (PROTOCOL section 8.1 from top to bottom: init requests, numbered requests, plaintext) →
+//! `forward` (to the server and back) → `refuse` (how a refusal is said). `record` writes the one line of log that an
+//! exchange gets, `discovery` tells what is supported.
+//!
+//! Sealing and opening are left to [`crate::seal`], numbers, lifetimes and whose a SyncML session is to
+//! [`crate::session`], sockets and HTTP to [`crate::net`].
+
+mod discovery;
+mod exchange;
+mod forward;
+mod record;
+mod refuse;
+mod service;
+mod shed;
+mod unwrapping;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tower::ServiceBuilder;
+use tracing::info;
+
+use crate::crypto::{CryptoProvider, RandomFailed, SecureRandom, SystemRandom};
+use crate::net::drain::Drain;
+use crate::net::server::{self, Drained, Listener, Server};
+use crate::policy::{GatewayPolicy, Limits};
+use crate::seal::{Recipients, SessionKeys};
+use crate::session::{self, MemoryStore, SessionStore, TimeSource, WallClock};
+
+pub use self::forward::UpstreamSetupError;
+
+use self::forward::Upstream;
+use self::service::Lane;
+use self::shed::ShedLayer;
+use self::unwrapping::Unwrapping;
+
+/// Why a gateway does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// An address cannot be bound.
+    #[error("cannot listen on {addr}: {source}")]
+    Bind {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The connections to a server cannot be set up.
+    #[error("the upstream {upstream} cannot be used: {source}")]
+    Upstream {
+        /// The server.
+        upstream: String,
+        /// What is wrong.
+        source: UpstreamSetupError,
+    },
+    /// The system gave no randomness.
+    #[error(transparent)]
+    Random(#[from] RandomFailed),
+}
+
+/// What a gateway takes from the world around it.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The time.
+    pub time: Arc<dyn TimeSource>,
+    /// Randomness.
+    pub random: Arc<dyn SecureRandom>,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Self { time: Arc::new(WallClock), random: Arc::new(SystemRandom) }
+    }
+}
+
+/// A gateway, ready to serve. Clones share everything.
+pub struct Gateway<S> {
+    shared: Arc<Shared<S>>,
+    shed: ShedLayer,
+}
+
+impl<S> Clone for Gateway<S> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), shed: self.shed.clone() }
+    }
+}
+
+/// What all exchanges share.
+struct Shared<S> {
+    provider: &'static dyn CryptoProvider,
+    surroundings: Surroundings,
+    store: S,
+    recipients: Recipients,
+    /// The longest path first.
+    lanes: Vec<Arc<Lane>>,
+    early: bool,
+    message_limit: usize,
+    limits: Limits,
+    unwrapping: Unwrapping,
+    discovery: bytes::Bytes,
+    device_key: record::DeviceKey,
+}
+
+impl Gateway<MemoryStore<SessionKeys>> {
+    /// A gateway that keeps its sessions in this process.
+    ///
+    /// # Errors
+    /// [`RunError::Upstream`] and [`RunError::Random`].
+    pub fn in_memory(policy: &GatewayPolicy, surroundings: Surroundings) -> Result<Self, RunError> {
+        let store = MemoryStore::new(session_limits(policy), surroundings.time.now());
+        Self::new(policy, surroundings, store)
+    }
+}
+
+impl<S: SessionStore<Keys = SessionKeys>> Gateway<S> {
+    /// A gateway over a store of sessions.
+    ///
+    /// # Errors
+    /// [`RunError::Upstream`] and [`RunError::Random`].
+    pub fn new(policy: &GatewayPolicy, surroundings: Surroundings, store: S) -> Result<Self, RunError> {
+        let keys = policy.recipients.iter().map(|recipient| (&recipient.public, Arc::clone(&recipient.unwrap)));
+        let recipients = Recipients::prepared(keys);
+        let mut lanes = Vec::with_capacity(policy.routes.len());
+        for route in &policy.routes {
+            let upstream = Upstream::new(route, policy)
+                .map_err(|source| RunError::Upstream { upstream: route.upstream.to_string(), source })?;
+            lanes.push(Arc::new(Lane::new(route, policy, upstream)));
+        }
+        let discovery = discovery::document(lanes.iter().map(|lane| &lane.accepts), &policy.recipients);
+        Ok(Self {
+            shed: ShedLayer::new(policy.limits.in_flight),
+            shared: Arc::new(Shared {
+                provider: policy.provider,
+                store,
+                recipients,
+                lanes,
+                early: policy.early.is_some(),
+                message_limit: policy.message_limit,
+                limits: policy.limits.clone(),
+                unwrapping: Unwrapping::new(policy.unwrap_queue),
+                discovery,
+                device_key: record::DeviceKey::new(&*surroundings.random)?,
+                surroundings,
+            }),
+        })
+    }
+
+    /// The store of sessions.
+    pub fn store(&self) -> &S {
+        &self.shared.store
+    }
+
+    /// Serves until it is drained.
+    pub async fn serve(self, listener: Listener, drain: Drain) -> Drained {
+        let limits = &self.shared.limits;
+        let server = Server::new(server_limits(limits));
+        // In the order in which a request meets them.
+        let stack = ServiceBuilder::new()
+            // Says no at once when all places are taken.
+            .layer(self.shed.clone())
+            // Finds the route and what kind of body it is, and answers.
+            .service(self);
+        server.serve(listener, stack, drain).await
+    }
+}
+
+/// What a policy says of connections.
+fn server_limits(limits: &Limits) -> server::Limits {
+    server::Limits {
+        connections: limits.connections,
+        head_timeout: limits.header_read_timeout,
+        idle_timeout: limits.idle_timeout,
+        drain_timeout: limits.drain,
+        ..server::Limits::default()
+    }
+}
+
+/// What a policy says of sealed sessions.
+fn session_limits(policy: &GatewayPolicy) -> session::Limits {
+    let sessions = &policy.sessions;
+    let defaults = session::Limits::default();
+    session::Limits {
+        idle: sessions.idle,
+        age: sessions.age,
+        requests: u64::try_from(sessions.messages).unwrap_or(u64::MAX),
+        sessions: sessions.total,
+        sessions_per_source: sessions.per_source,
+        sessions_per_rsa_key: sessions.total,
+        stored_responses: sessions.stored_responses,
+        early_window: policy.early.unwrap_or(defaults.early_window),
+        owner_idle: policy.owner_idle,
+        ..defaults
+    }
+}
+
+/// Binds what `policy` names and serves until it is drained.
+///
+/// # Errors
+/// [`RunError`]; nothing is bound but after everything else is ready.
+pub async fn run(policy: GatewayPolicy, drain: Drain) -> Result<Drained, RunError> {
+    let gateway = Gateway::in_memory(&policy, Surroundings::default())?;
+    let mut listeners = Vec::with_capacity(policy.listen.len());
+    for &addr in &policy.listen {
+        let bind = |source| RunError::Bind { addr, source };
+        let listener = Listener::bind(addr).await.map_err(bind)?;
+        let addr = listener.local_addr().map_err(bind)?;
+        listeners.push((listener, addr));
+    }
+    let servers = listeners.into_iter().map(|(listener, addr)| {
+        info!(%addr, routes = policy.routes.len(), provider = policy.provider.name(), "listening");
+        tokio::spawn(gateway.clone().serve(listener, drain.clone()))
+    });
+    let servers: Vec<_> = servers.collect();
+    let mut all = Drained::Clean;
+    for server in servers {
+        // A server that panicked has dropped what it had in flight.
+        if !matches!(server.await, Ok(Drained::Clean)) {
+            all = Drained::Forced;
+        }
+    }
+    Ok(all)
+}

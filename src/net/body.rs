@@ -90,13 +90,10 @@ where
         }
     }
     drop(whole);
-    if body.size_hint().lower() <= discard {
-        let mut left = discard;
-        while let Some(Ok(frame)) = body.frame().await {
-            let size = frame.data_ref().map_or(0, |data| data.len() as u64);
-            let Some(less) = left.checked_sub(size) else { break };
-            left = less;
-        }
+    let mut left = discard;
+    while left > 0 && body.size_hint().lower() <= left {
+        let Some(Ok(frame)) = body.frame().await else { break };
+        left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len() as u64));
     }
     Err(BodyError::TooLarge { limit })
 }
@@ -202,6 +199,12 @@ mod tests {
         let request = Request::builder().header("expect", "100-Continue").body(script).unwrap();
         let (_, body) = receive(request, 10, Duration::MAX).await;
         assert!(matches!(body, Err(BodyError::TooLarge { limit: 10 })));
+    }
+
+    #[tokio::test]
+    async fn what_is_collected_is_never_discarded() {
+        let script = Script { hangs: true, ..Script::new(&["abc"]) };
+        assert!(matches!(collect(script, 2).await, Err(BodyError::TooLarge { limit: 2 })));
     }
 
     #[tokio::test(start_paused = true)]

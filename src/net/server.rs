@@ -212,11 +212,12 @@ impl Server {
         Drained::Forced
     }
 
-    /// A connection, and the slot that it takes up. The slot comes first: what cannot be served is not accepted.
+    /// A connection, and the slot that it takes up. One without a slot waits here, and all behind it in the system's
+    /// queue; were the slot taken first, a listener that nobody calls would keep it from others.
     async fn next(&self, listener: &Listener) -> (Connection, Option<OwnedSemaphorePermit>) {
+        let connection = listener.accept().await;
         // The semaphore is never closed.
-        let slot = Arc::clone(&self.slots).acquire_owned().await.ok();
-        (listener.accept().await, slot)
+        (connection, Arc::clone(&self.slots).acquire_owned().await.ok())
     }
 
     async fn serve_connection<S>(&self, Connection { io, peer }: Connection, service: S, drain: &Drain)
@@ -260,3 +261,6 @@ impl Server {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -322,3 +322,6 @@ fn tls_config(trust: Trust) -> Result<ClientConfig, TrustError> {
     };
     Ok(config.with_no_client_auth())
 }
+
+#[cfg(test)]
+mod tests;

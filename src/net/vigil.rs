@@ -198,3 +198,6 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
         self.io.is_write_vectored()
     }
 }
+
+#[cfg(test)]
+mod tests;

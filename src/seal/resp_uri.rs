@@ -60,7 +60,7 @@ impl Origin {
         if !valid {
             return Err(InvalidOrigin);
         }
-        Ok(Self { scheme, host: host.to_ascii_lowercase(), port: port.unwrap_or(scheme.default_port()) })
+        Ok(Self { scheme, host: host.to_ascii_lowercase(), port: port.unwrap_or_else(|| scheme.default_port()) })
     }
 
     /// Its scheme.

@@ -182,13 +182,20 @@ impl SessionKeys {
         self.s2c.seal(Direction::S2c, number, &protected, plaintext)
     }
 
+    /// Whether a seal is of the session's algorithm and layer, which can be told before its number is looked at.
+    pub fn belongs(&self, sealed: &Encrypt0<NumberedHeader>) -> Result<(), Malformed> {
+        if sealed.header.alg == i128::from(self.alg.cose_id()) && sealed.layer == self.layer {
+            Ok(())
+        } else {
+            Err(Malformed::Session)
+        }
+    }
+
     /// Opens a request or a response of this session, in place. A failure says [`Reason::Malformed`] for a seal of another
     /// algorithm or layer, otherwise [`Reason::CannotOpen`].
     pub fn open(&self, sealed: Encrypt0<NumberedHeader>) -> Result<Bytes, Reason> {
+        self.belongs(&sealed)?;
         let header = &sealed.header;
-        if header.alg != i128::from(self.alg.cose_id()) || sealed.layer != self.layer {
-            return Err(Malformed::Session.into());
-        }
         if header.sid != self.sid {
             return Err(Reason::CannotOpen);
         }

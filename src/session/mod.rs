@@ -5,7 +5,8 @@
 //! messages (3.5), and whose each SyncML session is (8.2). [`MemoryStore`] keeps it in this process. On the terminal's
 //! side [`terminal`] keeps a sealed session for each SyncML session (9).
 //!
-//! Nothing here opens or seals, reads documents, knows HTTP or looks at a clock: time is always an argument.
+//! Nothing here opens or seals, reads documents, knows HTTP or looks at a clock: time is always an argument. Only
+//! [`WallClock`] tells it, to whoever hands it in.
 
 use std::time::Duration;
 
@@ -15,12 +16,14 @@ mod memory;
 mod numbers;
 mod store;
 pub mod terminal;
+mod time;
 
 pub use memory::{Accepted, MemoryStore, Reserved};
 pub use store::{
     Answer, Counts, Digest, Kid, Outcome, Pass, Probe, Response, Sender, Session, SessionFacts, SessionStore,
     SyncMessage, Waiter,
 };
+pub use time::{TimeSource, WallClock};
 
 /// A time in seconds since 1970-01-01T00:00:00Z.
 ///

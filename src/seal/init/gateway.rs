@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::crypto::{
     Algorithm, CompletedKeyExchange, CryptoProvider, InvalidKey, InvalidShare, Key, KeyId, KeyTransport, NamedGroup,
-    OpenFailed, RandomFailed, RsaPrivateKey, RsaUnwrap, SecureRandom,
+    OpenFailed, RandomFailed, RsaPrivateKey, RsaPublicKey, RsaUnwrap, SecureRandom,
 };
 use crate::seal::header::{Encrypt0, Init, InitHeader, KeyShare, VersionedInit, encode_init_response};
 use crate::seal::schedule::{InitKeys, SessionKeys};
@@ -53,6 +53,16 @@ impl Recipients {
             Ok(Recipient { id: public.key_id(), modulus_len, key: provider.rsa_unwrap(key)?.into() })
         };
         keys.into_iter().map(prepare).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Keys that are prepared already, with their public halves.
+    pub fn prepared<'k>(keys: impl IntoIterator<Item = (&'k RsaPublicKey, Arc<dyn RsaUnwrap>)>) -> Self {
+        let prepared = |(public, key): (&RsaPublicKey, _)| Recipient {
+            id: public.key_id(),
+            modulus_len: public.modulus_len(),
+            key,
+        };
+        Self(keys.into_iter().map(prepared).collect())
     }
 
     /// The key ids, in the order in which the keys were given.

@@ -1,0 +1,180 @@
+//! Toward the legacy server: the original message at the request's target, and what may come back.
+//!
+//! No redirect is followed, no POST is repeated. An answer becomes an [`Inbound`] only if it can be passed on; the
+//! judgement of a RespURI in it is made here too (PROTOCOL sections 8.1 step 5 and 8.3).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HOST};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Request};
+use http_body_util::Full;
+use tokio::time::Instant;
+
+use super::record::Record;
+use crate::net::fields;
+use crate::net::upstream::{self, AddressError, Settings, TrustError, UpstreamError};
+use crate::policy::{GatewayPolicy, HostField, Route, UpstreamAddr};
+use crate::seal::resp_uri::{self, Origin, RespUri, Scheme};
+use crate::seal::{Reason, Target};
+use crate::syncml::Document;
+
+/// A route's server, with the connections to it.
+pub(super) struct Upstream {
+    client: upstream::Upstream,
+    host: HostField,
+    timeout: Duration,
+    /// The longest answer, in bytes.
+    limit: usize,
+    /// The addresses that the server goes by: those of the policy, and the one that it is reached at.
+    names: Vec<Origin>,
+    /// What takes their place on our side.
+    public_url: Option<Origin>,
+}
+
+/// A message for the server.
+pub(super) struct Outbound<'a> {
+    pub(super) target: Target<'a>,
+    pub(super) content_type: HeaderValue,
+    /// Further fields, none of them about the connection.
+    pub(super) fields: HeaderMap,
+    pub(super) message: Bytes,
+    /// The decoded Target LocURI of its SyncHdr: the address that the client itself used.
+    pub(super) asked: Option<&'a [u8]>,
+}
+
+/// A server's answer that is whole, not coded and no redirect.
+#[derive(Clone, Debug)]
+pub(super) struct Inbound {
+    /// 200 to 599, but no 3xx.
+    pub(super) status: u16,
+    pub(super) content_type: HeaderValue,
+    pub(super) fields: HeaderMap,
+    pub(super) message: Bytes,
+}
+
+/// Why there can be no connections to a server.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamSetupError {
+    /// Its address is none that HTTP can use.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// Something is missing for TLS.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+}
+
+impl Upstream {
+    /// The server of a route. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// An address that HTTP cannot use, or what is missing for TLS.
+    pub(super) fn new(route: &Route, policy: &GatewayPolicy) -> Result<Self, UpstreamSetupError> {
+        let mut names = route.server_names.clone();
+        names.extend(match &route.upstream {
+            UpstreamAddr::Http { host, port } => Origin::new(Scheme::Http, host, Some(*port)).ok(),
+            UpstreamAddr::Https { host, port } => Origin::new(Scheme::Https, host, Some(*port)).ok(),
+            UpstreamAddr::Unix(_) => None,
+        });
+        let settings = Settings {
+            connect_timeout: route.connect_timeout,
+            in_flight: route.max_connections,
+            ..Settings::default()
+        };
+        Ok(Self {
+            client: upstream::Upstream::new(&route.upstream.to_string().parse()?, settings)?,
+            host: route.host,
+            timeout: route.timeout,
+            limit: policy.message_limit,
+            names,
+            public_url: policy.public_url.clone(),
+        })
+    }
+
+    /// Sends a message and waits for the answer.
+    pub(super) async fn send(&self, outbound: Outbound<'_>, record: &mut Record) -> Result<Inbound, Reason> {
+        // What HTTP cannot carry, no server has asked for.
+        let uri = PathAndQuery::try_from(outbound.target.as_str()).map_err(|error| {
+            record.cause = Some(format!("the target cannot be sent: {error}"));
+            Reason::Malformed
+        })?;
+        let mut request = Request::new(Full::new(outbound.message));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = uri.into();
+        *request.headers_mut() = outbound.fields;
+        let headers = request.headers_mut();
+        headers.remove(ACCEPT_ENCODING);
+        headers.insert(CONTENT_TYPE, outbound.content_type);
+        if let (HostField::Target, Some(host)) = (self.host, outbound.asked.and_then(host_of)) {
+            headers.insert(HOST, host);
+        }
+        let started = Instant::now();
+        let answer = self.client.send(request, started + self.timeout, self.limit).await;
+        record.upstream = Some(started.elapsed());
+        let answer = answer.map_err(|error| {
+            record.cause = Some(error.to_string());
+            match error {
+                UpstreamError::Busy => Reason::Overloaded,
+                UpstreamError::Incomplete(_) | UpstreamError::TooLarge { .. } => Reason::UpstreamInvalid,
+                UpstreamError::Timeout => Reason::UpstreamTimeout,
+                UpstreamError::Unreachable(_) => Reason::UpstreamUnreachable,
+            }
+        })?;
+        let (mut parts, message) = answer.into_parts();
+        let status = parts.status.as_u16();
+        record.upstream_status = Some(status);
+        let content_type = fields::content_type(&parts.headers).cloned();
+        let fault = match (status, &content_type) {
+            (300..=399, _) => Some("it is a redirect"),
+            (200..=599, None) => Some("it has no content type"),
+            (200..=599, Some(_)) if fields::is_content_coded(&parts.headers) => Some("it is in a content coding"),
+            (200..=599, Some(_)) => None,
+            _ => Some("its status is none of 200 to 599"),
+        };
+        match (fault, content_type) {
+            (None, Some(content_type)) => {
+                parts.headers.remove(CONTENT_TYPE);
+                Ok(Inbound { status, content_type, fields: parts.headers, message })
+            }
+            (fault, _) => {
+                record.cause = fault.map(|fault| format!("the server's answer cannot be passed on: {fault}"));
+                Err(Reason::UpstreamInvalid)
+            }
+        }
+    }
+
+    /// Puts the public URL where the server named itself.
+    pub(super) fn rewrite(
+        &self,
+        mut inbound: Inbound,
+        document: &Document<'_>,
+        asked: Option<&[u8]>,
+        record: &mut Record,
+    ) -> Result<Inbound, Reason> {
+        let Some(field) = &document.header.resp_uri else { return Ok(inbound) };
+        let uri = document.text(field);
+        match resp_uri::judge(&uri, &self.names, self.public_url.as_ref(), asked) {
+            RespUri::Keep => Ok(inbound),
+            RespUri::Replace(uri) if !inbound.fields.contains_key("x-syncml-hmac") => {
+                let document = document.with_resp_uri(&uri).ok_or(Reason::UpstreamInvalid)?;
+                inbound.message = document.into();
+                Ok(inbound)
+            }
+            RespUri::Replace(_) => {
+                record.cause = Some("a RespURI would have to be changed under x-syncml-hmac".into());
+                Err(Reason::UpstreamInvalid)
+            }
+            RespUri::Foreign => {
+                record.cause = Some("a RespURI leads to an address that is none of the server's names".into());
+                Err(Reason::UpstreamInvalid)
+            }
+        }
+    }
+}
+
+/// The authority of an address, as a Host field says it.
+fn host_of(address: &[u8]) -> Option<HeaderValue> {
+    let (origin, _) = Origin::split(std::str::from_utf8(address).ok()?.trim()).ok()?;
+    HeaderValue::from_str(&origin.authority()).ok()
+}

@@ -1,0 +1,152 @@
+//! The one line of log that an exchange gets: who, what became of it and why, sizes and times. Never contents,
+//! credentials or keys.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tracing::info;
+
+use crate::crypto::{CryptoProvider, RandomFailed, SecureRandom};
+use crate::seal::{Number, Reason, Sid};
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// It was no request of this protocol or of SyncML.
+    Declined,
+    /// It asked for what is supported.
+    Discovery,
+    /// It was forwarded, opened or as it was, and the server's answer given.
+    Forwarded,
+    /// It began a sealed session.
+    Handshake,
+    /// Plaintext was forwarded, as policy permits.
+    Plaintext,
+    /// It was refused.
+    Refused,
+    /// It was a retransmission, and got the stored answer.
+    Repeated,
+}
+
+impl Decision {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Declined => "declined",
+            Self::Discovery => "discovery",
+            Self::Forwarded => "forwarded",
+            Self::Handshake => "handshake",
+            Self::Plaintext => "plaintext",
+            Self::Refused => "refused",
+            Self::Repeated => "repeated",
+        }
+    }
+}
+
+/// Turns device identities into names for logs: while the gateway runs, one device has one name, and nobody can tell from
+/// it whose it is, not even by trying all that there could be.
+#[derive(Clone, Copy)]
+pub(super) struct DeviceKey([u8; 32]);
+
+impl DeviceKey {
+    pub(super) fn new(random: &dyn SecureRandom) -> Result<Self, RandomFailed> {
+        let mut key = Self([0; 32]);
+        random.fill(&mut key.0)?;
+        Ok(key)
+    }
+
+    pub(super) fn device(&self, provider: &dyn CryptoProvider, source: &[u8]) -> Device {
+        let [a, b, c, d, e, f, ..] = provider.sha256(&[&self.0, source.trim_ascii()]);
+        Device([a, b, c, d, e, f])
+    }
+}
+
+/// A device's name in logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Device([u8; 6]);
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// What is gathered for an exchange's line.
+#[derive(Debug)]
+pub(super) struct Record {
+    peer: Option<SocketAddr>,
+    started: Instant,
+    pub(super) route: Option<String>,
+    pub(super) decision: Decision,
+    pub(super) reason: Option<Reason>,
+    /// What exactly, where the reason alone does not help an operator.
+    pub(super) cause: Option<String>,
+    pub(super) sid: Option<Sid>,
+    pub(super) number: Option<Number>,
+    pub(super) device: Option<Device>,
+    /// The sealed session was told its end.
+    pub(super) end: bool,
+    /// Bytes of the request's body.
+    pub(super) received: usize,
+    /// Bytes of the message in it.
+    pub(super) message: Option<usize>,
+    /// How long the server took.
+    pub(super) upstream: Option<Duration>,
+    /// The server's HTTP status.
+    pub(super) upstream_status: Option<u16>,
+}
+
+impl Record {
+    pub(super) fn new(peer: Option<SocketAddr>) -> Self {
+        Self {
+            peer,
+            started: Instant::now(),
+            route: None,
+            decision: Decision::Declined,
+            reason: None,
+            cause: None,
+            sid: None,
+            number: None,
+            device: None,
+            end: false,
+            received: 0,
+            message: None,
+            upstream: None,
+            upstream_status: None,
+        }
+    }
+
+    /// Notes a refusal.
+    pub(super) fn refused(&mut self, reason: Reason) {
+        self.decision = Decision::Refused;
+        self.reason = Some(reason);
+    }
+
+    /// Writes the line, with the answer's status and bytes.
+    pub(super) fn write(&self, status: u16, sent: usize) {
+        info!(
+            target: "syncseal::exchange",
+            peer = self.peer.map(tracing::field::display),
+            route = self.route.as_deref(),
+            sid = self.sid.map(tracing::field::display),
+            number = self.number.map(Number::value),
+            device = self.device.map(tracing::field::display),
+            decision = self.decision.name(),
+            reason = self.reason.map(Reason::name),
+            cause = self.cause.as_deref(),
+            end = self.end.then_some(true),
+            status,
+            received = self.received,
+            message = self.message,
+            sent,
+            upstream_status = self.upstream_status,
+            upstream_ms = self.upstream.map(millis),
+            ms = millis(self.started.elapsed()),
+            "exchange",
+        );
+    }
+}
+
+fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}

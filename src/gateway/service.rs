@@ -1,0 +1,212 @@
+//! From an HTTP request to an exchange: which route, what kind of body, and the body itself. What is neither a seal nor
+//! SyncML ends here; nothing is ever told by guessing.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderMap};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body;
+use http_body_util::Full;
+use tower::Service;
+
+use super::forward::Upstream;
+use super::record::{Decision, Record};
+use super::{Gateway, Shared, discovery};
+use crate::crypto::KeyTransport;
+use crate::net::body::{self, BodyError};
+use crate::net::fields;
+use crate::net::server::Peer;
+use crate::policy::{GatewayPolicy, Route};
+use crate::seal::{Accepts, Extras, Reason, SessionKeys};
+use crate::session::SessionStore;
+use crate::syncml::{Form, MediaType};
+
+/// A route of the policy with what serves it.
+pub(super) struct Lane {
+    pub(super) route: Route,
+    /// The route's path: what sealed sessions know it by.
+    pub(super) name: Arc<str>,
+    pub(super) accepts: Accepts,
+    pub(super) extras: Extras,
+    pub(super) upstream: Upstream,
+}
+
+impl Lane {
+    pub(super) fn new(route: &Route, policy: &GatewayPolicy, upstream: Upstream) -> Self {
+        Self {
+            name: route.path.as_str().into(),
+            accepts: Accepts {
+                layers: route.layers.clone(),
+                algorithms: policy.algorithms.clone(),
+                key_transports: KeyTransport::ALL.to_vec(),
+                groups: policy.groups.clone(),
+                require_exchange: policy.require_exchange,
+            },
+            extras: Extras {
+                media_types: route.extra_types.iter().map(|(name, _)| name.clone()).collect(),
+                request_fields: route.extra_headers.clone(),
+                response_fields: route.extra_headers.clone(),
+            },
+            upstream,
+            route: route.clone(),
+        }
+    }
+
+    /// The form of SyncML documents of this content type; `None` if it is not SyncML here.
+    pub(super) fn form(&self, content_type: &[u8]) -> Option<Form> {
+        MediaType::parse(content_type).map(|media_type| media_type.form).or_else(|| {
+            let essence = fields::essence(&HeaderValue::from_bytes(content_type).ok()?)?;
+            self.route.extra_types.iter().find(|(name, _)| *name == essence).map(|(_, form)| *form)
+        })
+    }
+}
+
+/// What a body is, by its content type.
+pub(super) enum Kind {
+    /// A seal of the message layer.
+    Seal,
+    /// A SyncML document.
+    SyncMl(Form, HeaderValue),
+}
+
+impl Kind {
+    fn of(headers: &HeaderMap, lane: &Lane) -> Option<Self> {
+        let content_type = fields::content_type(headers)?;
+        if fields::is_cose_encrypt0(content_type) {
+            return Some(Self::Seal);
+        }
+        lane.form(content_type.as_bytes()).map(|form| Self::SyncMl(form, content_type.clone()))
+    }
+}
+
+impl<S: SessionStore<Keys = SessionKeys>, B> Service<Request<B>> for Gateway<S>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move { Ok(shared.serve(request).await) })
+    }
+}
+
+impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
+    /// Answers a request, and writes its line.
+    async fn serve<B>(self: Arc<Self>, request: Request<B>) -> Response<Full<Bytes>>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+        let mut record = Record::new(peer);
+        let response = if request.uri().path() == discovery::PATH {
+            record.decision = Decision::Discovery;
+            self.discover(request.method())
+        } else {
+            match self.lane(request.uri().path()) {
+                Some(lane) => {
+                    record.route = Some(lane.route.path.clone());
+                    return self.serve_lane(lane, request, record).await;
+                }
+                None => fields::sentence(
+                    StatusCode::NOT_FOUND,
+                    "There is no route here. SyncML is served at the paths that the gateway's policy names.\n",
+                ),
+            }
+        };
+        finish(&record, response)
+    }
+
+    fn lane(&self, path: &str) -> Option<Arc<Lane>> {
+        self.lanes.iter().find(|lane| crate::policy::has_prefix(path, &lane.route.path)).cloned()
+    }
+
+    fn discover(&self, method: &Method) -> Response<Full<Bytes>> {
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            return not_allowed("GET, HEAD");
+        }
+        let mut response = Response::new(Full::new(self.discovery.clone()));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+
+    async fn serve_lane<B>(
+        self: Arc<Self>,
+        lane: Arc<Lane>,
+        request: Request<B>,
+        mut record: Record,
+    ) -> Response<Full<Bytes>>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        if request.method() != Method::POST {
+            return finish(&record, not_allowed("POST"));
+        }
+        let kind = match Kind::of(request.headers(), &lane) {
+            Some(kind) if !fields::is_content_coded(request.headers()) => kind,
+            _ => return finish(&record, unsupported_media_type()),
+        };
+        // A seal in a document is base64 of what may be binary, hence the half; and some room for all that is around.
+        let limit = self.message_limit.saturating_add(self.message_limit / 2).saturating_add(8192);
+        let (parts, body) = body::receive(request, limit, self.limits.body_timeout).await;
+        let body = match body {
+            Ok(body) => body,
+            Err(error) => {
+                record.cause = Some(error.to_string());
+                let response = match error {
+                    BodyError::TooLarge { .. } => self.refuse(&lane, Reason::TooLarge, &mut record),
+                    BodyError::Timeout => {
+                        fields::sentence(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time.\n")
+                    }
+                    BodyError::Incomplete(_) => fields::sentence(StatusCode::BAD_REQUEST, "The body broke off.\n"),
+                };
+                return finish(&record, response);
+            }
+        };
+        record.received = body.len();
+        // What has begun is brought to its end, whether the client is there to hear of it or not: a number that was
+        // accepted is answered, and the answer kept.
+        let exchange = tokio::spawn(async move {
+            let response = self.exchange(&lane, kind, parts, body, &mut record).await;
+            finish(&record, response)
+        });
+        exchange.await.unwrap_or_else(|_| {
+            tracing::error!("an exchange broke off; this is a fault of the gateway");
+            fields::sentence(StatusCode::INTERNAL_SERVER_ERROR, "The gateway failed.\n")
+        })
+    }
+}
+
+fn not_allowed(methods: &'static str) -> Response<Full<Bytes>> {
+    let mut response = fields::sentence(StatusCode::METHOD_NOT_ALLOWED, format!("Here only {methods} is answered.\n"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+    response
+}
+
+fn unsupported_media_type() -> Response<Full<Bytes>> {
+    fields::sentence(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "This takes SyncML, or a seal (application/cose; cose-type=\"cose-encrypt0\"), without a content coding.\n",
+    )
+}
+
+/// Writes the line of a response.
+pub(super) fn finish(record: &Record, response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    let sent = response.body().size_hint().exact().unwrap_or_default();
+    record.write(response.status().as_u16(), usize::try_from(sent).unwrap_or(usize::MAX));
+    response
+}
