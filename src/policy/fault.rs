@@ -46,9 +46,7 @@ pub enum Cause {
         first: String,
     },
     /// The file is for the other role.
-    #[error(
-        "found a policy for the other role; allowed: one table of [gateway] and [agent] in a file, here [{wanted}]"
-    )]
+    #[error("found the table of the other role; allowed: one role in a file, here [{wanted}]")]
     OtherRole {
         /// The table that was expected.
         wanted: &'static str,

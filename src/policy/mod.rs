@@ -52,7 +52,9 @@ impl Policy {
 
     /// As [`Policy::load`], of a file with this text.
     pub fn parse(file: &Path, text: &str, env: &Environment) -> Result<Self, Faults> {
-        if DeTable::parse_recoverable(text).0.get_ref().contains_key("agent") {
+        let (table, _) = DeTable::parse_recoverable(text);
+        let has = |role: Role| table.get_ref().contains_key(role.table());
+        if has(Role::Agent) && !has(Role::Gateway) {
             AgentPolicy::parse(file, text, env).map(|policy| Self::Agent(policy.into()))
         } else {
             GatewayPolicy::parse(file, text, env).map(|policy| Self::Gateway(policy.into()))
@@ -124,7 +126,7 @@ fn parse<P>(
     read: impl FnOnce(Section<'_>) -> Option<P>,
 ) -> (Result<P, Faults>, Vec<Known>) {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let reader = Reader::new(text, file.parent().unwrap_or(Path::new("")), env);
+    let reader = Reader::new(text, file.parent().unwrap_or_else(|| Path::new("")), env);
     let syntax: Vec<Fault> = errors.iter().map(|error| syntax_fault(&reader, error)).collect();
     let policy = begin(reader.root(&table), role).and_then(read);
     let (mut faults, known) = reader.finish();

@@ -1,1 +1,479 @@
+//! Wrong policies with their faults, the documented files, and what values come out.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::crypto::{Algorithm, KeyId, RsaPrivateKey};
+use crate::syncml::Form;
+
+const GATEWAY: &str = include_str!("../../config/gateway.toml");
+const AGENT: &str = include_str!("../../config/agent.toml");
+const SMALL_GATEWAY: &str = "version = 1\n[gateway]\nrecipient_keys = 'gateway.pem'\n\
+     [[route]]\npath = '/sync'\nupstream = 'http://127.0.0.1:9080'\n";
+const SMALL_AGENT: &str =
+    "version = 1\n[agent]\ngateway = 'http://gateway.example.org:8080/sync'\nkey = 'gateway.pub.pem'\n";
+
+/// A directory with a key pair under the names of the documented files, and a second pair.
+fn keys() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (source, name) in [("pkcs8.pem", "gateway"), ("exponent-3.pem", "other")] {
+        let pem = fs::read_to_string(format!("{}/tests/keys/{source}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let public = RsaPrivateKey::from_pem(&pem).unwrap().public().to_pem();
+        fs::write(dir.path().join(format!("{name}.pem")), pem).unwrap();
+        fs::write(dir.path().join(format!("{name}.pub.pem")), public).unwrap();
+        set_mode(&dir, &format!("{name}.pem"), 0o600);
+    }
+    dir
+}
+
+fn set_mode(dir: &TempDir, name: &str, mode: u32) {
+    fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn no_env() -> Environment {
+    Environment::default()
+}
+
+fn env(variables: &[(&str, &str)]) -> Environment {
+    variables.iter().copied().collect()
+}
+
+fn gateway_in(dir: &TempDir, text: &str) -> Result<GatewayPolicy, Faults> {
+    GatewayPolicy::parse(&dir.path().join("p.toml"), text, &no_env())
+}
+
+fn agent_in(dir: &TempDir, text: &str) -> Result<AgentPolicy, Faults> {
+    AgentPolicy::parse(&dir.path().join("p.toml"), text, &no_env())
+}
+
+/// The faults as shown, without the directory.
+fn shown(dir: &TempDir, faults: &Faults) -> Vec<String> {
+    let text = faults.to_string().replace(&format!("{}/", dir.path().display()), "");
+    text.lines().map(str::to_owned).collect()
+}
+
+/// Checks that `text` has exactly these faults; each as the beginning of its line, and words that follow in it.
+fn assert_faults(text: &str, expected: &[(&str, &[&str])]) {
+    let dir = keys();
+    let faults = match Policy::parse(&dir.path().join("p.toml"), text, &no_env()) {
+        Ok(policy) => panic!("no fault in {text}\n{policy:?}"),
+        Err(faults) => shown(&dir, &faults),
+    };
+    let all = faults.join("\n");
+    assert_eq!(faults.len(), expected.len(), "{text}\n{all}");
+    for (fault, (begin, words)) in faults.iter().zip(expected) {
+        assert!(fault.starts_with(begin), "{begin}\n{all}");
+        for word in *words {
+            assert!(fault.contains(word), "{word}\n{all}");
+        }
+    }
+}
+
+/// The documented file with every default in force that `pick` picks by the text above it.
+fn uncommented(text: &str, with_examples: bool) -> String {
+    let mut out = String::new();
+    let mut comment = String::new();
+    for line in text.lines() {
+        let setting = line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
+        match setting {
+            Some(setting) if with_examples || !comment.contains("No default.") => out.push_str(setting),
+            _ => out.push_str(line),
+        }
+        out.push('\n');
+        if line.starts_with("# ") {
+            comment.push_str(line);
+        } else if line.is_empty() {
+            comment.clear();
+        }
+    }
+    out
+}
+
+#[test]
+fn the_documented_gateway_says_what_leaving_out_means() {
+    let dir = keys();
+    let small = format!("{:?}", gateway_in(&dir, SMALL_GATEWAY).unwrap());
+    assert_eq!(format!("{:?}", gateway_in(&dir, GATEWAY).unwrap()), small);
+    if cfg!(feature = "aws-lc") {
+        assert_eq!(format!("{:?}", gateway_in(&dir, &uncommented(GATEWAY, false)).unwrap()), small);
+        gateway_in(&dir, &uncommented(GATEWAY, true)).unwrap();
+    }
+}
+
+#[test]
+fn the_documented_agent_says_what_leaving_out_means() {
+    let dir = keys();
+    let small = format!("{:?}", agent_in(&dir, SMALL_AGENT).unwrap());
+    assert_eq!(format!("{:?}", agent_in(&dir, AGENT).unwrap()), small);
+    if cfg!(feature = "aws-lc") {
+        assert_eq!(format!("{:?}", agent_in(&dir, &uncommented(AGENT, false)).unwrap()), small);
+        let pin = agent_in(&dir, SMALL_AGENT).unwrap().recipient.key_id().to_string();
+        let example = format!("sha256//{}=", "A".repeat(43));
+        agent_in(&dir, &uncommented(AGENT, true).replace(&example, &pin)).unwrap();
+    }
+}
+
+#[test]
+fn every_known_key_is_documented_and_every_documented_key_is_known() {
+    let dir = keys();
+    let file = dir.path().join("p.toml");
+    let known = |role| match role {
+        Role::Gateway => parse(&file, SMALL_GATEWAY, &no_env(), role, GatewayPolicy::read).1,
+        Role::Agent => parse(&file, SMALL_AGENT, &no_env(), role, AgentPolicy::read).1,
+    };
+    for (role, text) in [(Role::Gateway, GATEWAY), (Role::Agent, AGENT)] {
+        let mut known: Vec<String> = known(role).iter().map(Known::path).collect();
+        let text = uncommented(text, true);
+        let table = DeTable::parse(&text).unwrap();
+        let mut documented = Vec::new();
+        for (key, value) in table.get_ref() {
+            documented.push(key.get_ref().to_string());
+            let keys = match value.get_ref() {
+                toml::de::DeValue::Table(table) => table.keys(),
+                toml::de::DeValue::Array(tables) => tables[0].get_ref().as_table().unwrap().keys(),
+                _ => continue,
+            };
+            documented.extend(keys.map(|inner| format!("{}.{}", key.get_ref(), inner.get_ref())));
+        }
+        known.sort();
+        documented.sort();
+        assert_eq!(known, documented);
+    }
+}
+
+#[test]
+fn a_gateway_comes_out_as_it_was_written() {
+    let dir = keys();
+    let text = r#"
+        version = 1
+        [gateway]
+        listen = ["127.0.0.1:0", "[::1]:8081"]
+        public_url = "HTTPS://Sync.Example.org:443"
+        recipient_keys = ["other.pem", "gateway.pem"]
+        [crypto]
+        provider = "rustcrypto"
+        algorithms = ["A192GCM", "A128GCM"]
+        groups = []
+        require_key_exchange = false
+        [early]
+        accept = true
+        window = "2 min"
+        [sessions]
+        idle = "90s"
+        stored_responses = "1 MB"
+        owner_idle = "1 min"
+        [limits]
+        message = "300 kB"
+        unwrap_queue = 3
+        [log]
+        format = "json"
+        filter = "warn,syncseal::seal=debug"
+        [[route]]
+        path = "/"
+        upstream = "unix:/run/server.sock"
+        [[route]]
+        path = "/dm"
+        targets = ["/dm", "/other/place"]
+        upstream = "https://[::1]"
+        encryption = "permit"
+        host = "target"
+        server_names = ["http://internal.example", "http://10.0.0.1:8080"]
+        bind_sessions = false
+        timeout = "1 h"
+        extra_headers = ["ms-signature"]
+        extra_types = { "application/X-SyncML" = "xml", "application/x-wb" = "wbxml" }
+    "#;
+    let policy = gateway_in(&dir, text).unwrap();
+    assert_eq!(policy.listen, ["127.0.0.1:0".parse().unwrap(), "[::1]:8081".parse().unwrap()]);
+    assert_eq!(policy.public_url, Some("https://sync.example.org".parse().unwrap()));
+    let id = |name: &str| read_public_half(&dir.path().join(name)).unwrap().key_id();
+    let ids: Vec<KeyId> = policy.recipients.iter().map(Recipient::key_id).collect();
+    assert_eq!(ids, [id("other.pub.pem"), id("gateway.pem")]);
+    assert_eq!(policy.provider.name(), "rustcrypto");
+    assert_eq!(policy.algorithms, [Algorithm::A192Gcm, Algorithm::A128Gcm]);
+    assert_eq!((policy.groups.len(), policy.require_exchange), (0, false));
+    assert_eq!(policy.early, Some(Duration::from_secs(120)));
+    assert_eq!(policy.sessions.idle, Duration::from_secs(90));
+    assert_eq!(policy.sessions.stored_responses, 1_000_000);
+    assert_eq!((policy.message_limit, policy.unwrap_queue), (300_000, 3));
+    assert_eq!(policy.log.format, LogFormat::Json);
+    assert_eq!(policy.log.filter, "warn,syncseal::seal=debug".parse().unwrap());
+
+    let dm = policy.route("/dm/x").unwrap();
+    assert_eq!(dm.path, "/dm");
+    assert_eq!(dm.upstream, UpstreamAddr::Https { host: "[::1]".into(), port: 443 });
+    assert_eq!(dm.host, HostField::Target);
+    assert!(dm.permit_plaintext().is_some());
+    assert_eq!(dm.timeout, Duration::from_secs(3600));
+    assert_eq!(dm.server_names.len(), 2);
+    assert_eq!(dm.extra_headers, ["ms-signature"]);
+    assert_eq!(dm.extra_types, [("application/x-syncml".into(), Form::Xml), ("application/x-wb".into(), Form::Wbxml)]);
+    assert!(dm.allows_target("/other/place?x=/dm") && !dm.allows_target("/other?/dm"));
+    let rest = policy.route("/dmx").unwrap();
+    assert_eq!(rest.upstream, UpstreamAddr::Unix("/run/server.sock".into()));
+    assert!(rest.permit_plaintext().is_none());
+    assert!(rest.bind_sessions);
+}
+
+#[test]
+fn the_longest_path_at_a_segment_boundary_chooses_the_route() {
+    let dir = keys();
+    let mut text = "version = 1\n[gateway]\nrecipient_keys = 'gateway.pem'\n".to_owned();
+    for path in ["/a/b", "/", "/a", "/a/b/c"] {
+        text += &format!("[[route]]\npath = '{path}'\nupstream = 'http://127.0.0.1:1'\n");
+    }
+    let policy = gateway_in(&dir, &text).unwrap();
+    let cases = [("/a/b/c/d", "/a/b/c"), ("/a/bc", "/a"), ("/a/b;x=1", "/a/b"), ("/ab", "/"), ("/", "/")];
+    for (path, route) in cases {
+        assert_eq!(policy.route(path).unwrap().path, route, "{path}");
+    }
+    assert!(policy.route("a").is_none());
+}
+
+#[test]
+fn all_faults_are_reported_at_once_with_their_lines() {
+    assert_faults(
+        "version = 1\n\
+         [gatewai]\n\
+         [gateway]\n\
+         lisen = '127.0.0.1:8080'\n\
+         recipient_keys = ['nowhere.pem', 'gateway.pub.pem', 'gateway.pem', 'gateway.pem']\n\
+         idle = '5 min'\n\
+         [limits]\n\
+         message = 16\n\
+         drain = '5 minutes'\n\
+         in_flight = 0\n\
+         [[route]]\n\
+         path = '/sync/'\n\
+         upstream = 'ftp://server'\n\
+         encryption = 'off'\n\
+         [[route]]\n\
+         path = '/a'\n\
+         [[route]]\n\
+         path = '/a'\n\
+         upstream = 'http://user:secret@server'\n\
+         layers = ['data']\n\
+         [[route]]\n\
+         path = '/b'\n\
+         upstream = 'http://server/path'\n\
+         server_names = 'http://internal'\n\
+         [[route]]\n\
+         path = '/a'\n\
+         upstream = 'http://server'\n\
+         [[route]]\n\
+         path = '/a'\n\
+         upstream = 'http://server'\n\
+         server_names = 'http://internal'\n",
+        &[
+            ("p.toml:2:2: gatewai: unknown key; did you mean `gateway`?", &["allowed here: version, crypto, gateway"]),
+            ("p.toml:4:1: gateway.lisen: unknown key; did you mean `listen`?", &[]),
+            ("p.toml:5:19: gateway.recipient_keys[0]: cannot read nowhere.pem: No such file", &[]),
+            ("p.toml:5:34: gateway.recipient_keys[1]: gateway.pub.pem: a public key where the private key is", &[]),
+            ("p.toml:5:68: gateway.recipient_keys[3]: found \"gateway.pem\" a second time", &[]),
+            ("p.toml:6:1: gateway.idle: unknown key; did you mean `sessions.idle`?", &[]),
+            ("p.toml:8:11: limits.message: found 16, a number without a unit; allowed: a size", &["MiB", "\"4 KiB\""]),
+            ("p.toml:9:9: limits.drain: found \"5 minutes\"; allowed: a duration with its unit (ms, s, min, h", &[]),
+            ("p.toml:10:13: limits.in_flight: found 0; allowed: a whole number from 1 to 1000000", &[]),
+            ("p.toml:12:8: route[0].path: found \"/sync/\"; allowed: a path", &["no / at the end"]),
+            ("p.toml:13:12: route[0].upstream: found \"ftp://server\"; allowed: \"http://HOST[:PORT]\"", &["unix:"]),
+            ("p.toml:14:14: route[0].encryption: found \"off\"; allowed: \"require\", \"permit\"", &[]),
+            ("p.toml:15:1: route[1].upstream: missing; allowed: \"http://HOST", &[]),
+            ("p.toml:19:12: route[2].upstream: found \"http://…@server\"; allowed", &[]),
+            ("p.toml:20:11: route[2].layers[0]: found \"data\"; allowed: \"message\"", &[]),
+            ("p.toml:23:12: route[3].upstream: found \"http://server/path\"; allowed", &["without user, path"]),
+            ("p.toml:29:8: route[5].path: found \"/a\" a second time", &[]),
+            ("p.toml:31:16: route[5].server_names: server_names are replaced", &["missing: gateway.public_url"]),
+        ],
+    );
+}
+
+#[test]
+fn each_kind_of_wrong_value_is_told() {
+    let gateway = |line: &str| format!("version = 1\n[gateway]\nrecipient_keys = 'gateway.pem'\n{line}\n");
+    let route = |line: &str| format!("{SMALL_GATEWAY}{line}\n");
+    let agent = |line: &str| format!("{SMALL_AGENT}{line}\n");
+    let cases: &[(String, &str, &[&str])] = &[
+        (gateway(""), "p.toml:1:1: route: missing; allowed: one or more tables, [[route]]", &[]),
+        (gateway("[route]\npath = '/a'"), "p.toml:4:1: route: found a table; allowed: one or more tables", &[]),
+        (route("[gateway.x]"), "p.toml:7:10: gateway.x: unknown key", &["listen, public_url, recipient_keys"]),
+        (route("host = 5"), "p.toml:7:8: route[0].host: found 5; allowed: \"upstream\", \"target\"", &[]),
+        (route("targets = []"), "p.toml:7:11: route[0].targets: found an empty list", &[]),
+        (route("targets = ['/a/../b']"), "p.toml:7:12: route[0].targets[0]: found \"/a/../b\"", &["dot segment"]),
+        (route("extra_headers = ['Accept']"), "p.toml:7:18: route[0].extra_headers[0]: found \"Accept\"", &["lower"]),
+        (route("extra_headers = ['host']"), "p.toml:7:18: route[0].extra_headers[0]: found \"host\"", &[]),
+        (route("extra_types = { a = 'xml' }"), "p.toml:7:21: route[0].extra_types.\"a\": found \"a\"", &[]),
+        (route("timeout = 1.5"), "p.toml:7:11: route[0].timeout: found 1.5, a number without a unit", &[]),
+        (route("timeout = '30'"), "p.toml:7:11: route[0].timeout: found \"30\", a number without a unit", &[]),
+        (route("timeout = '2 h'"), "p.toml:7:11: route[0].timeout: found \"2 h\"", &["from \"1 s\" to \"1 h\""]),
+        (route("[crypto]\ngroups = []"), "p.toml:8:10: crypto.groups: found no group, but", &[]),
+        (route("[crypto]\nalgorithms = ['AES']"), "p.toml:8:15: crypto.algorithms[0]: found \"AES\"", &["\"A128GCM\""]),
+        (route("[log]\nfilter = 'loud'"), "p.toml:8:10: log.filter: found \"loud\"; allowed: a level", &[]),
+        (route("[early]\naccept = 'yes'"), "p.toml:8:10: early.accept: found \"yes\"; allowed: true or false", &[]),
+        (route("[agent]"), "p.toml:7:1: agent: found the table of the other role", &["here [gateway]"]),
+        (agent("listen = '0.0.0.0:80'"), "p.toml:5:10: agent.listen: found \"0.0.0.0:80\"", &["this machine alone"]),
+        (agent("[[route]]\npath = '/'"), "p.toml:5:3: route: unknown key", &[]),
+        (agent("[retransmit]\nattempts = 6"), "p.toml:6:12: retransmit.attempts: found 6", &["from 0 to 5"]),
+        (agent("pin = 'sha256//x'"), "p.toml:5:7: agent.pin: found \"sha256//x\"; allowed: a key id", &["keyid"]),
+        (SMALL_AGENT.replace(".pub", ""), "p.toml:4:7: agent.key: gateway.pem: a private key where", &[]),
+        (SMALL_AGENT.replace("8080/", "8080/?"), "p.toml:3:11: agent.gateway: found", &["without user or query"]),
+    ];
+    for (text, begin, words) in cases {
+        assert_faults(text, &[(begin, words)]);
+    }
+}
+
+#[test]
+fn the_version_comes_first_and_alone_decides_what_may_follow() {
+    let text = |head: &str| format!("{head}{}", SMALL_GATEWAY.replace("version = 1\n", ""));
+    assert_faults(&text(""), &[("p.toml:1:1: version: missing; allowed: 1, as the first key", &[])]);
+    assert_faults(
+        &text("version = 2\nanything = 'else'\n"),
+        &[("p.toml:1:11: version: found 2; allowed: 1, as the first key of the file: version = 1", &[])],
+    );
+    assert_faults(
+        &text("vers = 1\nversion = 1\n"),
+        &[
+            ("p.toml:1:1: vers: unknown key; did you mean `version`?", &[]),
+            ("p.toml:2:11: version: `version = 1` must be the first key of the file; found `vers` before it", &[]),
+        ],
+    );
+}
+
+#[test]
+fn what_is_not_toml_is_told_beside_the_other_faults() {
+    assert_faults(
+        &format!("{SMALL_GATEWAY}host = upstream\ntimeout = 5\nbind_sessions = true\nbind_sessions = false\n"),
+        &[
+            ("p.toml:7:8: not TOML: ", &[]),
+            ("p.toml:8:11: route[0].timeout: found 5, a number without a unit", &[]),
+            ("p.toml:10:1: not TOML: duplicate key", &[]),
+        ],
+    );
+}
+
+#[test]
+fn a_private_key_is_for_its_owner_alone() {
+    let dir = keys();
+    for mode in [0o600, 0o400] {
+        set_mode(&dir, "gateway.pem", mode);
+        gateway_in(&dir, SMALL_GATEWAY).unwrap();
+    }
+    for mode in [0o640, 0o604, 0o620, 0o602, 0o700] {
+        set_mode(&dir, "gateway.pem", mode);
+        let faults = gateway_in(&dir, SMALL_GATEWAY).unwrap_err();
+        let file = dir.path().join("gateway.pem");
+        assert_eq!(faults.faults[0].cause, Cause::Exposed { file, mode });
+        assert!(faults.to_string().contains(&format!("mode {mode:04o}")), "{faults}");
+    }
+}
+
+#[test]
+fn a_key_file_is_a_small_text_file() {
+    let dir = keys();
+    fs::write(dir.path().join("long"), "x".repeat(70_000)).unwrap();
+    fs::write(dir.path().join("binary"), [0xff; 9]).unwrap();
+    fs::write(dir.path().join("empty"), "").unwrap();
+    let cases = [
+        (".", "not a regular file"),
+        ("/dev/zero", "not a regular file"),
+        ("long", "longer"),
+        ("binary", "not a text file"),
+        ("empty", "not an RSA key"),
+    ];
+    for (name, word) in cases {
+        let faults = gateway_in(&dir, &SMALL_GATEWAY.replace("gateway.pem", name)).unwrap_err();
+        assert!(faults.to_string().contains(word), "{faults}");
+    }
+}
+
+#[test]
+fn the_pin_is_that_of_the_key_and_does_not_stand_alone() {
+    let dir = keys();
+    let pin = |name: &str| read_public_half(&dir.path().join(name)).unwrap().key_id();
+    let with_pin = |pin: KeyId| format!("{SMALL_AGENT}pin = '{pin}'\n");
+    assert_eq!(agent_in(&dir, &with_pin(pin("gateway.pem"))).unwrap().recipient.key_id(), pin("gateway.pem"));
+
+    let faults = agent_in(&dir, &with_pin(pin("other.pem"))).unwrap_err();
+    let file = dir.path().join("gateway.pub.pem");
+    let cause = Cause::PinMismatch { file, found: pin("gateway.pem"), pin: pin("other.pem") };
+    assert_eq!((&faults.faults[0].path[..], &faults.faults[0].cause), ("agent.pin", &cause));
+
+    let alone = with_pin(pin("gateway.pem")).replace("key = 'gateway.pub.pem'\n", "");
+    let faults = agent_in(&dir, &alone).unwrap_err();
+    assert_eq!(faults.faults[0].cause, Cause::Conflict(Conflict::PinWithoutKey));
+    assert!(faults.to_string().contains(".well-known/syncseal"), "{faults}");
+}
+
+#[test]
+fn the_environment_overrides_keys_of_tables() {
+    let dir = keys();
+    let file = dir.path().join("p.toml");
+    let env = env(&[
+        ("SYNCSEAL_GATEWAY__LISTEN", "127.0.0.1:1234"),
+        ("SYNCSEAL_CRYPTO__ALGORITHMS", "['A128GCM', 'A192GCM']"),
+        ("SYNCSEAL_EARLY__ACCEPT", "true"),
+        ("SYNCSEAL_LIMITS__DRAIN", "5 s"),
+        ("SYNCSEAL_LIMITS__IN_FLIGHT", "7"),
+        ("SYNCSEAL_VECTORS", "elsewhere"),
+        ("HOME", "a__b"),
+    ]);
+    let policy = GatewayPolicy::parse(&file, SMALL_GATEWAY, &env).unwrap();
+    assert_eq!(policy.listen, ["127.0.0.1:1234".parse().unwrap()]);
+    assert_eq!(policy.algorithms, [Algorithm::A128Gcm, Algorithm::A192Gcm]);
+    assert_eq!(policy.early, Some(Duration::from_secs(300)));
+    assert_eq!((policy.limits.drain, policy.limits.in_flight), (Duration::from_secs(5), 7));
+}
+
+#[test]
+fn a_fault_from_the_environment_names_its_variable() {
+    let dir = keys();
+    let env = env(&[
+        ("SYNCSEAL_LIMITS__DRAIN", "5"),
+        ("SYNCSEAL_GATEWAY__LISTEN", "['127.0.0.1:1', 'x']"),
+        ("SYNCSEAL_GATEWAY__LISTN", "127.0.0.1:1"),
+        ("SYNCSEAL_ROUTE__PATH", "/"),
+    ]);
+    let faults = GatewayPolicy::parse(&dir.path().join("p.toml"), SMALL_GATEWAY, &env).unwrap_err();
+    let faults = shown(&dir, &faults);
+    assert_eq!(faults.len(), 4, "{faults:?}");
+    let begins = [
+        "environment variable SYNCSEAL_GATEWAY__LISTEN: gateway.listen[1]: found \"x\"; allowed: an address and port",
+        "environment variable SYNCSEAL_GATEWAY__LISTN: no such setting; did you mean `SYNCSEAL_GATEWAY__LISTEN`?",
+        "environment variable SYNCSEAL_LIMITS__DRAIN: limits.drain: found 5, a number without a unit",
+        "environment variable SYNCSEAL_ROUTE__PATH: no such setting",
+    ];
+    for (fault, begin) in faults.iter().zip(begins) {
+        assert!(fault.starts_with(begin), "{fault}");
+    }
+}
+
+#[test]
+fn the_role_is_told_by_its_table() {
+    let dir = keys();
+    let load = |text: &str| Policy::parse(&dir.path().join("p.toml"), text, &no_env());
+    assert!(matches!(load(SMALL_GATEWAY), Ok(Policy::Gateway(_))));
+    assert!(matches!(load(SMALL_AGENT), Ok(Policy::Agent(_))));
+    let faults = gateway_in(&dir, SMALL_AGENT).unwrap_err();
+    assert_eq!(shown(&dir, &faults).len(), 1, "{faults}");
+    assert_eq!(faults.faults[0].cause, Cause::OtherRole { wanted: "gateway" });
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_fault() {
+    let dir = keys();
+    let faults = Policy::load(&dir.path().join("none.toml"), &no_env()).unwrap_err();
+    assert!(matches!(faults.faults[0].cause, Cause::Unreadable { .. }), "{faults}");
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let dir = keys();
+    let shown = format!("{:?}", gateway_in(&dir, SMALL_GATEWAY).unwrap());
+    assert!(shown.contains("Recipient(") && shown.contains("gateway.pem"), "{shown}");
+    let pem = fs::read_to_string(dir.path().join("gateway.pem")).unwrap();
+    assert!(!pem.lines().any(|line| shown.contains(line)));
+}

@@ -8,10 +8,10 @@ use toml::de::DeValue;
 use super::fault::Cause;
 use super::reader::Setting;
 
-/// Units of durations, in milliseconds.
+/// Units of durations, in milliseconds, from small to large.
 const DURATIONS: &[(&str, u64)] = &[("ms", 1), ("s", 1000), ("min", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
-/// Units of sizes, in bytes.
+/// Units of sizes, in bytes, from small to large.
 const SIZES: &[(&str, u64)] = &[
     ("B", 1),
     ("kB", 1000),
@@ -80,8 +80,8 @@ fn quantity(setting: &Setting<'_>, what: &str, units: &[(&str, u64)], range: Ran
 
 /// `value` in the largest unit in which it is a whole number.
 fn in_units(value: u64, units: &[(&str, u64)]) -> String {
-    let fits = units.iter().filter(|(_, factor)| value > 0 && value % factor == 0);
-    let (name, factor) = fits.max_by_key(|(_, factor)| *factor).or(units.first()).copied().unwrap_or(("", 1));
+    let fitting = units.iter().rev().find(|(_, factor)| value.is_multiple_of(*factor));
+    let (name, factor) = fitting.copied().unwrap_or(("", 1));
     format!("{} {name}", value / factor)
 }
 
