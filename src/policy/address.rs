@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::seal::Target;
 use crate::seal::resp_uri::{Origin, Scheme};
 
 /// Where a legacy server is.
@@ -80,7 +81,7 @@ impl fmt::Display for GatewayUrl {
     }
 }
 
-pub(super) const PREFIX_ALLOWED: &str = "a path such as \"/sync\": printable ASCII after a first /, no //, \\, ?, #, %2f, %5c \
+pub(super) const PREFIX_ALLOWED: &str = "a path such as \"/sync\": printable ASCII after a first /, no \\, ?, #, %2f, %5c \
      or dot segment, and no / at the end";
 
 /// A path that chooses a route, or that a route allows as target.
@@ -91,17 +92,7 @@ pub(super) fn prefix(path: &str) -> Option<String> {
 
 /// A path that could stand in a request target (PROTOCOL section 5, Target).
 fn is_path(path: &str) -> bool {
-    let dots = |segment: &str| {
-        let name = segment.split(';').next().unwrap_or(segment).to_ascii_lowercase();
-        matches!(name.replace("%2e", ".").as_str(), "." | "..")
-    };
-    let lower = path.to_ascii_lowercase();
-    path.starts_with('/')
-        && !path.contains("//")
-        && path.bytes().all(|byte| (0x21..=0x7e).contains(&byte) && !b"\\?#".contains(&byte))
-        && !lower.contains("%2f")
-        && !lower.contains("%5c")
-        && !path.split('/').any(dots)
+    !path.contains('?') && Target::parse(path.as_bytes(), &["/"]).is_ok()
 }
 
 /// Whether `path` begins with `prefix` at a segment boundary: `/`, `;` or the end (PROTOCOL section 5).

@@ -52,7 +52,7 @@ pub enum Cause {
         wanted: &'static str,
     },
     /// A key that does not exist here.
-    #[error("unknown key{}; allowed here: {}", Nearest(nearest.as_deref()), known.join(", "))]
+    #[error("unknown key{} Allowed here: {}", Nearest(nearest.as_deref()), known.join(", "))]
     UnknownKey {
         /// The known key that is most like it; with its table, if it belongs into another.
         nearest: Option<String>,
@@ -60,7 +60,7 @@ pub enum Cause {
         known: Vec<String>,
     },
     /// An environment variable that overrides nothing.
-    #[error("no such setting{}; allowed: SYNCSEAL_TABLE__KEY for a key of a table, not of a [[route]]", Nearest(nearest.as_deref()))]
+    #[error("no such setting{} Allowed: SYNCSEAL_TABLE__KEY for a key of a table, not of a [[route]]", Nearest(nearest.as_deref()))]
     UnknownVariable {
         /// The variable that is most like it.
         nearest: Option<String>,
@@ -165,7 +165,10 @@ struct Nearest<'a>(Option<&'a str>);
 
 impl fmt::Display for Nearest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.map_or(Ok(()), |name| write!(f, "; did you mean `{name}`?"))
+        match self.0 {
+            Some(name) => write!(f, ", did you mean `{name}`?"),
+            None => f.write_str("."),
+        }
     }
 }
 

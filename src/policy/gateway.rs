@@ -12,6 +12,7 @@ use super::value::{boolean, choice, count, duration, list, nonempty_list, size, 
 use crate::crypto::{Algorithm, CryptoProvider, NamedGroup};
 use crate::seal::Layer;
 use crate::seal::resp_uri::Origin;
+use crate::session;
 use crate::syncml::Form;
 
 /// A gateway's policy, checked: nothing in it can be wrong any more but what only binding shows.
@@ -31,12 +32,10 @@ pub struct GatewayPolicy {
     pub groups: Vec<NamedGroup>,
     /// Whether an init request without a key exchange is refused.
     pub require_exchange: bool,
-    /// How far from now an early message's time of issue may lie (PROTOCOL section 3.5); `None`: they are refused.
-    pub early: Option<Duration>,
-    /// Bounds on sealed sessions.
-    pub sessions: SessionLimits,
-    /// After how much idle time of its owner a SyncML session may be begun anew by another (PROTOCOL section 8.2).
-    pub owner_idle: Duration,
+    /// Whether early messages are taken (PROTOCOL section 3.5); how far from now they may be issued is in `sessions`.
+    pub early: bool,
+    /// Bounds on sealed sessions, SyncML sessions and early messages.
+    pub sessions: session::Limits,
     /// The longest message, opened, in bytes.
     pub message_limit: usize,
     /// Bounds on connections and exchanges.
@@ -49,29 +48,10 @@ pub struct GatewayPolicy {
     pub log: Log,
 }
 
-/// Bounds on sealed sessions (PROTOCOL sections 3.6 and 8.1), from `[sessions]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionLimits {
-    /// A session ends after this long without a request.
-    pub idle: Duration,
-    /// A session ends at this age.
-    pub age: Duration,
-    /// A session ends after this many requests.
-    pub messages: usize,
-    /// Sessions in all.
-    pub total: usize,
-    /// Sessions of one source address.
-    pub per_source: usize,
-    /// Sessions that have not seen a second request.
-    pub unconfirmed: usize,
-    /// Bytes of responses that are kept for retransmission, of all sessions.
-    pub stored_responses: usize,
-}
-
 /// What happens to SyncML without an encryption indicator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Plaintext {
-    /// A seal is required: refused.
+enum Plaintext {
+    /// A seal is required, without one it is refused.
     Require,
     /// Forwarded as it is, and counted.
     Permit,
@@ -138,20 +118,33 @@ impl GatewayPolicy {
         });
         let public_url = gateway.optional("public_url", text(ORIGIN_ALLOWED, |text| text.parse().ok()));
         let recipients = gateway.required(
-            "recipient_keys",
+            "keys",
             keys::PRIVATE_ALLOWED,
             nonempty_list(keys::PRIVATE_ALLOWED, keys::recipient(crypto.provider)),
         );
         gateway.finish();
 
-        let mut early = root.section("early");
-        let accept = early.or("accept", false, boolean);
-        let window = early.or("window", Duration::from_secs(300), duration(SECOND..=HOUR));
-        early.finish();
+        let mut section = root.section("early");
+        let early = section.or("accept", false, boolean);
+        let defaults = session::Limits::default();
+        let early_window = section.or("window", defaults.early_window, duration(SECOND..=HOUR));
+        let early_messages = section.or("remembered", defaults.early_messages, count(1..=MANY));
+        section.finish();
 
         let mut section = root.section("sessions");
-        let sessions = SessionLimits::read(&mut section);
-        let owner_idle = section.or("owner_idle", Duration::from_secs(60), duration(SECOND..=HOUR));
+        let sessions = session::Limits {
+            idle: section.or("idle", defaults.idle, duration(SECOND..=DAY)),
+            age: section.or("age", defaults.age, duration(SECOND..=30 * DAY)),
+            requests: section.or("requests", defaults.requests as usize, count(1..=1 << 32)) as u64,
+            sessions: section.or("total", defaults.sessions, count(1..=MANY)),
+            sessions_per_source: section.or("per_source", defaults.sessions_per_source, count(1..=MANY)),
+            sessions_per_rsa_key: section.or("per_key", defaults.sessions_per_rsa_key, count(1..=MANY)),
+            stored_responses: section.or("stored_responses", defaults.stored_responses, size(64 << 10..=64 << 30)),
+            owner_idle: section.or("owner_idle", defaults.owner_idle, duration(SECOND..=HOUR)),
+            early_window,
+            early_messages,
+            ..defaults
+        };
         section.finish();
 
         let mut section = root.section("limits");
@@ -161,22 +154,19 @@ impl GatewayPolicy {
 
         let log = Log::read(root.section("log"));
 
-        let mut routes: Vec<Route> = Vec::new();
+        let mut paths = Vec::new();
+        let mut routes = Vec::new();
         for mut section in root.sections("route") {
-            let Some(route) = Route::read(&mut section) else {
-                section.finish();
-                continue;
-            };
-            if routes.iter().any(|other| other.path == route.path) {
-                section.report("path", Cause::Twice { found: format!("{:?}", route.path) });
+            let path = text(address::PREFIX_ALLOWED, address::prefix);
+            let path = section.required("path", address::PREFIX_ALLOWED, path);
+            if paths.contains(&path) {
+                section.report("path", Cause::Twice { found: format!("{:?}", path.as_deref().unwrap_or_default()) });
             }
-            if !route.server_names.is_empty() && public_url.is_none() {
-                section.report("server_names", Cause::Conflict(Conflict::NamesWithoutPublicUrl));
-            }
+            paths.extend(path.is_some().then(|| path.clone()));
+            routes.extend(Route::read(&mut section, path, public_url.is_some()));
             section.finish();
-            routes.push(route);
         }
-        routes.sort_by_key(|route| std::cmp::Reverse(route.path.len()));
+        routes.sort_by_key(|route: &Route| std::cmp::Reverse(route.path.len()));
         root.finish();
 
         Some(Self {
@@ -187,9 +177,8 @@ impl GatewayPolicy {
             algorithms: crypto.algorithms,
             groups: crypto.groups,
             require_exchange: crypto.require_exchange,
-            early: accept.then_some(window),
+            early,
             sessions,
-            owner_idle,
             message_limit,
             limits,
             unwrap_queue,
@@ -206,21 +195,8 @@ pub(super) const ORIGIN_ALLOWED: &str =
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
-
-impl SessionLimits {
-    fn read(section: &mut Section<'_>) -> Self {
-        let count = |max| count(1..=max);
-        Self {
-            idle: section.or("idle", Duration::from_secs(600), duration(SECOND..=DAY)),
-            age: section.or("age", DAY, duration(SECOND..=30 * DAY)),
-            messages: section.or("messages", 100_000, count(1 << 32)),
-            total: section.or("total", 10_000, count(10_000_000)),
-            per_source: section.or("per_source", 1_000, count(10_000_000)),
-            unconfirmed: section.or("unconfirmed", 1_000, count(10_000_000)),
-            stored_responses: section.or("stored_responses", 64 << 20, size(64 << 10..=64 << 30)),
-        }
-    }
-}
+/// More than any gateway has room for.
+const MANY: usize = 10_000_000;
 
 impl Route {
     /// Leave to forward a message without a seal, if this route gives it.
@@ -231,14 +207,7 @@ impl Route {
         }
     }
 
-    /// Whether this route's server may be asked for a target, which is well-formed.
-    pub fn allows_target(&self, target: &str) -> bool {
-        let path = target.split('?').next().unwrap_or(target);
-        self.targets.iter().any(|prefix| has_prefix(path, prefix))
-    }
-
-    fn read(section: &mut Section<'_>) -> Option<Self> {
-        let path = section.required("path", address::PREFIX_ALLOWED, text(address::PREFIX_ALLOWED, address::prefix));
+    fn read(section: &mut Section<'_>, path: Option<String>, has_public_url: bool) -> Option<Self> {
         let targets = section.optional(
             "targets",
             nonempty_list(address::PREFIX_ALLOWED, text(address::PREFIX_ALLOWED, address::prefix)),
@@ -250,16 +219,19 @@ impl Route {
             HostField::Target => "target",
         });
         let plaintext = choice(&[Plaintext::Require, Plaintext::Permit], |plaintext| match plaintext {
-            Plaintext::Require => "require",
+            Plaintext::Require => "refuse",
             Plaintext::Permit => "permit",
         });
         let layers = nonempty_list("the name of a layer", choice(&[Layer::Message], Layer::name));
         let origins = list(ORIGIN_ALLOWED, text(ORIGIN_ALLOWED, |text| text.parse().ok()));
         let host = section.or("host", HostField::Upstream, host);
-        let plaintext = section.or("encryption", Plaintext::Require, plaintext);
+        let plaintext = section.or("plaintext", Plaintext::Require, plaintext);
         let layers = section.or("layers", vec![Layer::Message], layers);
         let bind_sessions = section.or("bind_sessions", true, boolean);
         let server_names = section.or("server_names", Vec::new(), origins);
+        if !server_names.is_empty() && !has_public_url {
+            section.report("server_names", Cause::Conflict(Conflict::NamesWithoutPublicUrl));
+        }
         let timeout = section.or("timeout", Duration::from_secs(120), duration(SECOND..=HOUR));
         let connect_timeout = section.or("connect_timeout", Duration::from_secs(5), duration(SECOND..=HOUR));
         let max_connections = section.or("max_connections", 64, count(1..=100_000));

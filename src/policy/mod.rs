@@ -27,7 +27,7 @@ pub use address::{GatewayUrl, UpstreamAddr, has_prefix};
 pub use agent::{AgentPolicy, AgentSessionLimits, Retransmit};
 pub use common::{FILTER_ALLOWED, Limits, Log, LogFormat, parse_filter};
 pub use fault::{Cause, Conflict, Fault, Faults, Place};
-pub use gateway::{GatewayPolicy, HostField, Plaintext, PlaintextPermit, Route, SessionLimits};
+pub use gateway::{GatewayPolicy, HostField, PlaintextPermit, Route};
 pub use keys::{Recipient, read_public_half};
 pub use reader::Environment;
 
