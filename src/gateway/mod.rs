@@ -110,7 +110,7 @@ impl Gateway<MemoryStore<SessionKeys>> {
     /// # Errors
     /// [`RunError::Upstream`] and [`RunError::Random`].
     pub fn in_memory(policy: &GatewayPolicy, surroundings: Surroundings) -> Result<Self, RunError> {
-        let store = MemoryStore::new(session_limits(policy), surroundings.time.now());
+        let store = MemoryStore::new(policy.sessions.clone(), surroundings.time.now());
         Self::new(policy, surroundings, store)
     }
 }
@@ -137,7 +137,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Gateway<S> {
                 store,
                 recipients,
                 lanes,
-                early: policy.early.is_some(),
+                early: policy.early,
                 message_limit: policy.message_limit,
                 limits: policy.limits.clone(),
                 unwrapping: Unwrapping::new(policy.unwrap_queue),
@@ -175,24 +175,6 @@ fn server_limits(limits: &Limits) -> server::Limits {
         idle_timeout: limits.idle_timeout,
         drain_timeout: limits.drain,
         ..server::Limits::default()
-    }
-}
-
-/// What a policy says of sealed sessions.
-fn session_limits(policy: &GatewayPolicy) -> session::Limits {
-    let sessions = &policy.sessions;
-    let defaults = session::Limits::default();
-    session::Limits {
-        idle: sessions.idle,
-        age: sessions.age,
-        requests: u64::try_from(sessions.messages).unwrap_or(u64::MAX),
-        sessions: sessions.total,
-        sessions_per_source: sessions.per_source,
-        sessions_per_rsa_key: sessions.total,
-        stored_responses: sessions.stored_responses,
-        early_window: policy.early.unwrap_or(defaults.early_window),
-        owner_idle: policy.owner_idle,
-        ..defaults
     }
 }
 

@@ -12,6 +12,7 @@ use super::reader::Section;
 use super::value::{boolean, count, duration, nonempty_list, text};
 use crate::crypto::{Algorithm, CryptoProvider, KeyId, NamedGroup, RsaPublicKey};
 use crate::seal::resp_uri::Origin;
+use crate::session::terminal::TerminalLimits;
 use crate::syncml::Form;
 
 /// An agent's policy, checked: nothing in it can be wrong any more but what only binding shows.
@@ -40,8 +41,8 @@ pub struct AgentPolicy {
     pub early: bool,
     /// How it asks again.
     pub retransmit: Retransmit,
-    /// Bounds on its sealed sessions.
-    pub sessions: AgentSessionLimits,
+    /// Bounds on its clients' SyncML sessions.
+    pub sessions: TerminalLimits,
     /// How long connecting to the gateway may take.
     pub connect_timeout: Duration,
     /// Connections to the gateway.
@@ -67,15 +68,6 @@ pub struct Retransmit {
     pub timeout: Duration,
     /// How long it waits before it sends again.
     pub pause: Duration,
-}
-
-/// Bounds on an agent's sealed sessions, from `[sessions]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AgentSessionLimits {
-    /// A session is forgotten after this long without a request.
-    pub idle: Duration,
-    /// Sessions in all.
-    pub total: usize,
 }
 
 impl AgentPolicy {
@@ -111,9 +103,10 @@ impl AgentPolicy {
         section.finish();
 
         let mut section = root.section("sessions");
-        let sessions = AgentSessionLimits {
-            idle: section.or("idle", Duration::from_secs(600), duration(SECOND..=24 * HOUR)),
-            total: section.or("total", 1_000, count(1..=1_000_000)),
+        let defaults = TerminalLimits::default();
+        let sessions = TerminalLimits {
+            idle: section.or("idle", defaults.idle, duration(SECOND..=24 * HOUR)),
+            sync_sessions: section.or("total", defaults.sync_sessions, count(1..=1_000_000)),
         };
         section.finish();
 

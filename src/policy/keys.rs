@@ -11,24 +11,26 @@ use zeroize::Zeroizing;
 
 use super::fault::Cause;
 use super::reader::Setting;
-use crate::crypto::{CryptoProvider, InvalidKey, KeyId, RsaPrivateKey, RsaPublicKey};
+use crate::crypto::{CryptoProvider, InvalidKey, KeyId, RsaPrivateKey, RsaPublicKey, RsaUnwrap};
 
 /// No key file is longer, in bytes.
 const LONGEST: u64 = 64 << 10;
 
-/// One of a gateway's RSA keys.
+/// One of a gateway's RSA keys, ready to unwrap.
 #[derive(Clone)]
 pub struct Recipient {
     /// The file that it came from.
     pub file: PathBuf,
-    /// The key, which the policy's provider can use.
-    pub key: Arc<RsaPrivateKey>,
+    /// Its public half.
+    pub public: RsaPublicKey,
+    /// Its private half, with the policy's provider.
+    pub unwrap: Arc<dyn RsaUnwrap>,
 }
 
 impl Recipient {
     /// Its key id.
     pub fn key_id(&self) -> KeyId {
-        self.key.public().key_id()
+        self.public.key_id()
     }
 }
 
@@ -51,9 +53,9 @@ pub(super) const PUBLIC_ALLOWED: &str = "the file of the gateway's public key, P
 pub(super) fn recipient(provider: &'static dyn CryptoProvider) -> impl Fn(&Setting<'_>) -> Option<Recipient> {
     move |setting| {
         let file = path(setting, PRIVATE_ALLOWED)?;
-        let key = private_key(&file).and_then(|key| match provider.rsa_unwrap(&key) {
-            Ok(_) => Ok(Recipient { file, key: key.into() }),
-            Err(error) => Err(Cause::InvalidKey { file, error }),
+        let key = private_key(&file).and_then(|key| {
+            let unwrap = provider.rsa_unwrap(&key).map_err(|error| Cause::InvalidKey { file: file.clone(), error })?;
+            Ok(Recipient { file, public: key.public().clone(), unwrap: unwrap.into() })
         });
         key.map_or_else(|cause| setting.report(cause), Some)
     }

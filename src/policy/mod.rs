@@ -24,7 +24,7 @@ use std::path::Path;
 use toml::de::DeTable;
 
 pub use address::{GatewayUrl, UpstreamAddr, has_prefix};
-pub use agent::{AgentPolicy, AgentSessionLimits, Retransmit};
+pub use agent::{AgentPolicy, Retransmit};
 pub use common::{FILTER_ALLOWED, Limits, Log, LogFormat, parse_filter};
 pub use fault::{Cause, Conflict, Fault, Faults, Place};
 pub use gateway::{GatewayPolicy, HostField, PlaintextPermit, Route};
