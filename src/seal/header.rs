@@ -57,6 +57,11 @@ impl<H> Encrypt0<H> {
         self.bytes.get(self.frame.protected.clone()).unwrap_or_default()
     }
 
+    /// Its ciphertext and tag; in the data layer, where the ciphertext stands in the document, its tag.
+    pub fn ciphertext(&self) -> &[u8] {
+        self.bytes.get(self.frame.ciphertext.clone()).unwrap_or_default()
+    }
+
     /// SHA-256 of its bytes, untagged: what tells a retransmission from another message (PROTOCOL section 3.4).
     pub fn digest(&self, provider: &dyn CryptoProvider) -> [u8; 32] {
         provider.sha256(&[self.bytes.get(self.frame.untagged..).unwrap_or_default()])

@@ -126,7 +126,7 @@ impl<'a> Request<'a> {
     pub fn decode(plaintext: &'a [u8], extras: &Extras) -> Result<Self, Malformed> {
         match Map::decode(plaintext, Direction::C2s, extras)? {
             Map { content_type: Some(content_type), target: Some(target), status: None, fields, body: Some(body) } => {
-                if !extras.is_syncml(content_type) {
+                if !extras.is_syncml(content_type) || !is_field_value(content_type.as_bytes()) {
                     return Err(Malformed::ContentType);
                 }
                 Ok(Self { content_type, target, fields, body })

@@ -16,7 +16,7 @@ pub use init::{Accepts, CheckedInit, Established, InitParameters, InitRequest, I
 pub use init::{OpenedInit, PendingInit, Recipients, StartInitError, UnwrappedInit};
 pub use message::{Extras, Fields, HandshakePlaintext, Plaintext, Request, Response};
 pub use refusal::{Refusal, RefusalReason};
-pub use schedule::{SessionKeys, enc_structure, external_aad, nonce};
+pub use schedule::{NO_DOCUMENT, SessionKeys, enc_structure, external_aad, nonce};
 pub use target::Target;
 
 mod base64;

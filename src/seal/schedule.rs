@@ -16,8 +16,8 @@ use super::message::Plaintext;
 use super::{Direction, Layer, Malformed, Number, Reason, Sid};
 use crate::crypto::{AeadKey, Algorithm, CryptoProvider, Key, NONCE_LEN, OpenFailed, Prk, SharedSecret, TAG_LEN};
 
-/// What the last four items of the authenticated data are in the message layer.
-const NO_DOCUMENT: [Value; 4] = [Value::Null, Value::Null, Value::Null, Value::Null];
+/// The last four items of the authenticated data in the message layer, where no document stays outside the seal.
+pub const NO_DOCUMENT: [Value; 4] = [Value::Null, Value::Null, Value::Null, Value::Null];
 
 /// `iv` XOR `number`, as a 12-byte big-endian integer.
 pub fn nonce(iv: &[u8; NONCE_LEN], number: Number) -> [u8; NONCE_LEN] {
@@ -28,8 +28,8 @@ pub fn nonce(iv: &[u8; NONCE_LEN], number: Number) -> [u8; NONCE_LEN] {
     nonce
 }
 
-/// The CBOR of `["syncseal v1", layer, direction, target, content-type, skeleton, lengths]`, the last four being those of
-/// `document`: null in the message layer.
+/// The CBOR of `["syncseal v1", layer, direction, target, content-type, skeleton, lengths]`, the last four being
+/// `document`: [`NO_DOCUMENT`] in the message layer.
 pub fn external_aad(layer: Layer, direction: Direction, document: [Value; 4]) -> Vec<u8> {
     let mut items = vec![Value::from("syncseal v1"), layer.number().into(), direction.number().into()];
     items.extend(document);
