@@ -1,1 +1,267 @@
-//! Place of `agent`.
+//! The agent: a terminal for SyncML clients that know nothing of the protocol (PROTOCOL section 9).
+//!
+//! Clients on this machine reach it in plaintext, the gateway hears only seals. Every client gets an answer: its
+//! server's, opened, or an HTTP error that says what to do. Plaintext never leaves, whatever the gateway, or what
+//! answers in its place, says.
+//!
+//! A request takes this way through the files: [`mod@self`] (the service) → `message` (is it SyncML, and what does its
+//! header say) → `exchange` (section 9 from top to bottom) → `offer` (what an init request asks for) → `link` (to the
+//! gateway and back) → `answer` (what the client gets of an opened response). `refuse` says why a client gets no answer
+//! of its server's, `record` writes the one line of log that an exchange gets.
+//!
+//! Sealing and opening are left to [`crate::seal`], which request is a resend and which number it has to
+//! [`crate::session::terminal`], sockets and HTTP to [`crate::net`].
+
+mod answer;
+mod exchange;
+mod link;
+mod message;
+mod offer;
+mod record;
+mod refuse;
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::Full;
+use tokio::sync::Semaphore;
+use tower::Service;
+use tracing::{error, info};
+
+use crate::crypto::{RandomFailed, SecureRandom, SystemRandom};
+use crate::net::drain::Drain;
+use crate::net::server::{self, Drained, Listener, Peer, Server};
+use crate::policy::AgentPolicy;
+use crate::seal::Extras;
+use crate::seal::resp_uri::{InvalidOrigin, Origin, Scheme};
+use crate::session::{TimeSource, WallClock};
+
+pub use self::link::GatewaySetupError;
+
+use self::exchange::{Exchange, SyncSessions};
+use self::link::Link;
+use self::message::Message;
+use self::record::{DeviceKey, Record};
+use self::refuse::Trouble;
+
+/// Why an agent does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// An address cannot be bound.
+    #[error("cannot listen on {addr}: {source}")]
+    Bind {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The connections to the gateway cannot be set up. Whether it is there is not looked at.
+    #[error("the gateway {gateway} cannot be used: {source}")]
+    Gateway {
+        /// Its URL.
+        gateway: String,
+        /// What is wrong.
+        source: GatewaySetupError,
+    },
+    /// The system gave no randomness.
+    #[error(transparent)]
+    Random(#[from] RandomFailed),
+}
+
+/// An agent, ready to serve. Clones share everything.
+#[derive(Clone)]
+pub struct Agent {
+    shared: Arc<Shared>,
+}
+
+/// What all exchanges share.
+struct Shared {
+    policy: AgentPolicy,
+    extras: Extras,
+    time: Arc<dyn TimeSource>,
+    random: Arc<dyn SecureRandom>,
+    sync_sessions: SyncSessions,
+    link: Link,
+    device_key: DeviceKey,
+    /// Places for exchanges in progress.
+    in_flight: Arc<Semaphore>,
+}
+
+/// A listener, as its clients know it.
+struct Place {
+    /// What tells its SyncML sessions from those of other listeners.
+    name: Arc<str>,
+    /// What stands for the gateway in a RespURI.
+    public: Origin,
+}
+
+impl Agent {
+    /// An agent under this policy. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// [`RunError::Gateway`] and [`RunError::Random`].
+    pub fn new(
+        policy: AgentPolicy,
+        time: Arc<dyn TimeSource>,
+        random: Arc<dyn SecureRandom>,
+    ) -> Result<Self, RunError> {
+        let link =
+            Link::new(&policy).map_err(|source| RunError::Gateway { gateway: policy.gateway.to_string(), source })?;
+        let sync_sessions = SyncSessions::new(policy.sessions.clone());
+        let extras = Extras {
+            media_types: policy.extra_types.iter().map(|(name, _)| name.clone()).collect(),
+            request_fields: policy.extra_headers.clone(),
+            response_fields: policy.extra_headers.clone(),
+        };
+        Ok(Self {
+            shared: Arc::new(Shared {
+                sync_sessions,
+                link,
+                extras,
+                device_key: DeviceKey::new(&*random)?,
+                in_flight: Arc::new(Semaphore::new(policy.limits.in_flight.min(Semaphore::MAX_PERMITS))),
+                time,
+                random,
+                policy,
+            }),
+        })
+    }
+
+    /// Serves clients until it is drained.
+    ///
+    /// # Errors
+    /// The system's, if the listener does not know its own address.
+    pub async fn serve(&self, listener: Listener, drain: Drain) -> io::Result<Drained> {
+        let policy = &self.shared.policy;
+        let addr = listener.local_addr()?;
+        let public = match &policy.public_url {
+            Some(public) => public.clone(),
+            None => own_origin(addr).map_err(io::Error::other)?,
+        };
+        let server = Server::new(server::Limits {
+            connections: policy.limits.connections,
+            head_timeout: policy.limits.header_read_timeout,
+            idle_timeout: policy.limits.idle_timeout,
+            drain_timeout: policy.limits.drain,
+            ..server::Limits::default()
+        });
+        let place = Arc::new(Place { name: addr.to_string().into(), public });
+        Ok(server.serve(listener, Clients { shared: Arc::clone(&self.shared), place }, drain).await)
+    }
+}
+
+fn own_origin(addr: SocketAddr) -> Result<Origin, InvalidOrigin> {
+    let host = match addr {
+        SocketAddr::V4(addr) => addr.ip().to_string(),
+        SocketAddr::V6(addr) => format!("[{}]", addr.ip()),
+    };
+    Origin::new(Scheme::Http, &host, Some(addr.port()))
+}
+
+/// The service for the clients of one listener.
+#[derive(Clone)]
+struct Clients {
+    shared: Arc<Shared>,
+    place: Arc<Place>,
+}
+
+impl<B> Service<Request<B>> for Clients
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let clients = self.clone();
+        Box::pin(async move { Ok(clients.answer(request).await) })
+    }
+}
+
+impl Clients {
+    /// Answers a request, and writes its line.
+    async fn answer<B>(self, request: Request<B>) -> Response<Full<Bytes>>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let Self { shared, place } = self;
+        let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+        let mut record = Record::new(peer);
+        // Held to the end of the exchange, whether or not its client waits for it.
+        let Ok(permit) = Arc::clone(&shared.in_flight).try_acquire_owned() else {
+            return finish(&mut record, Err(Trouble::Busy));
+        };
+        let message = match Message::receive(request, &shared.policy).await {
+            Ok(message) => message,
+            Err(trouble) => return finish(&mut record, Err(trouble)),
+        };
+        record.message = Some(message.len());
+        record.device = Some(shared.device_key.device(shared.policy.provider, &message.source));
+        // What has begun is brought to its end, so that a client that goes away finds the response when it comes again.
+        let exchange = tokio::spawn(async move {
+            let _permit = permit;
+            let given = Exchange { shared: &shared, place: &place, message: &message, record: &mut record }.run().await;
+            finish(&mut record, given)
+        });
+        exchange.await.unwrap_or_else(|panic| {
+            error!(%panic, "an exchange broke off; this is a fault of the agent");
+            Trouble::Internal.response()
+        })
+    }
+}
+
+/// Writes the line of a response.
+fn finish(record: &mut Record, given: Result<Response<Full<Bytes>>, Trouble>) -> Response<Full<Bytes>> {
+    let response = given.unwrap_or_else(|trouble| {
+        record.trouble(&trouble);
+        trouble.response()
+    });
+    let sent = response.body().size_hint().exact().unwrap_or_default();
+    record.write(response.status().as_u16(), sent);
+    response
+}
+
+/// Binds what `policy` names and serves until it is drained. The gateway need not be there yet.
+///
+/// # Errors
+/// [`RunError`]; nothing is bound but after everything else is ready.
+pub async fn run(policy: AgentPolicy, drain: Drain) -> Result<Drained, RunError> {
+    let (listen, gateway) = (policy.listen.clone(), policy.gateway.to_string());
+    let agent = Agent::new(policy, Arc::new(WallClock), Arc::new(SystemRandom))?;
+    let mut listeners = Vec::with_capacity(listen.len());
+    for addr in listen {
+        let bind = |source| RunError::Bind { addr, source };
+        let listener = Listener::bind(addr).await.map_err(bind)?;
+        let addr = listener.local_addr().map_err(bind)?;
+        listeners.push((listener, addr));
+    }
+    let servers = listeners.into_iter().map(|(listener, addr)| {
+        info!(%addr, gateway, provider = agent.shared.policy.provider.name(), "listening");
+        let (agent, drain) = (agent.clone(), drain.clone());
+        tokio::spawn(async move { agent.serve(listener, drain).await })
+    });
+    let servers: Vec<_> = servers.collect();
+    let mut all = Drained::Clean;
+    for server in servers {
+        // A server that panicked has dropped what it had in flight.
+        if !matches!(server.await, Ok(Ok(Drained::Clean))) {
+            all = Drained::Forced;
+        }
+    }
+    Ok(all)
+}

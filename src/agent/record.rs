@@ -1,0 +1,143 @@
+//! The one line of log that an exchange gets: whose it was, what became of it and why, sizes and times. Never contents,
+//! credentials or keys.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tracing::info;
+
+use super::refuse::Trouble;
+use crate::crypto::{CryptoProvider, RandomFailed, SecureRandom};
+use crate::seal::{Number, Sid};
+
+/// How a client's request was dealt with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// It went no further than here.
+    Declined,
+    /// It was sealed in the init request of a new sealed session.
+    Early,
+    /// It was sealed, perhaps in a new sealed session.
+    Sealed,
+    /// It was a resend, and the same seal went out again.
+    Retransmitted,
+    /// It was a resend, and got the response that was opened before.
+    Repeated,
+}
+
+impl Decision {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Declined => "declined",
+            Self::Early => "early",
+            Self::Sealed => "sealed",
+            Self::Retransmitted => "retransmitted",
+            Self::Repeated => "repeated",
+        }
+    }
+}
+
+/// Turns device identities into names for logs: the same one has the same name for as long as the agent runs, and nobody
+/// can tell whose it is by trying those that there are.
+#[derive(Clone, Copy)]
+pub(super) struct DeviceKey([u8; 32]);
+
+impl DeviceKey {
+    pub(super) fn new(random: &dyn SecureRandom) -> Result<Self, RandomFailed> {
+        let mut key = [0; 32];
+        random.fill(&mut key)?;
+        Ok(Self(key))
+    }
+
+    pub(super) fn device(&self, provider: &dyn CryptoProvider, source: &[u8]) -> Device {
+        let [a, b, c, d, e, f, ..] = provider.sha256(&[&self.0, source.trim_ascii()]);
+        Device([a, b, c, d, e, f])
+    }
+}
+
+/// A device's name in logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Device([u8; 6]);
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// What is gathered for an exchange's line.
+#[derive(Debug)]
+pub(super) struct Record {
+    peer: Option<SocketAddr>,
+    started: Instant,
+    pub(super) decision: Decision,
+    reason: Option<&'static str>,
+    cause: Option<String>,
+    pub(super) sid: Option<Sid>,
+    pub(super) number: Option<Number>,
+    pub(super) device: Option<Device>,
+    /// What an unsealed refusal said before something else was tried.
+    pub(super) refused_first: Option<&'static str>,
+    /// The sealed session was told its end.
+    pub(super) end: bool,
+    /// Bytes of the client's message.
+    pub(super) message: Option<usize>,
+    /// Bytes of the seal that went to the gateway last.
+    pub(super) sealed: Option<usize>,
+    /// How long the gateway took, over all that was sent.
+    pub(super) gateway: Duration,
+}
+
+impl Record {
+    pub(super) fn new(peer: Option<SocketAddr>) -> Self {
+        Self {
+            peer,
+            started: Instant::now(),
+            decision: Decision::Declined,
+            reason: None,
+            cause: None,
+            sid: None,
+            number: None,
+            device: None,
+            refused_first: None,
+            end: false,
+            message: None,
+            sealed: None,
+            gateway: Duration::ZERO,
+        }
+    }
+
+    /// Notes why the client does not get its server's answer.
+    pub(super) fn trouble(&mut self, trouble: &Trouble) {
+        self.reason = Some(trouble.reason());
+        self.cause = Some(trouble.to_string());
+    }
+
+    /// Writes the line, with the status and the bytes of what the client gets.
+    pub(super) fn write(&self, status: u16, sent: u64) {
+        info!(
+            target: "syncseal::exchange",
+            peer = self.peer.map(tracing::field::display),
+            sid = self.sid.map(tracing::field::display),
+            number = self.number.map(Number::value),
+            device = self.device.map(tracing::field::display),
+            decision = self.decision.name(),
+            reason = self.reason,
+            cause = self.cause.as_deref(),
+            refused_first = self.refused_first,
+            end = self.end.then_some(true),
+            status,
+            message = self.message,
+            sealed = self.sealed,
+            sent,
+            gateway_ms = self.sealed.map(|_| millis(self.gateway)),
+            ms = millis(self.started.elapsed()),
+            "exchange",
+        );
+    }
+}
+
+fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
