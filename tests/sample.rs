@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -169,6 +170,33 @@ async fn both_sides_are_equal_after_slow_and_two_way_sync_in_wbxml() {
 async fn version_1_1_is_spoken_in_both_forms() {
     slow_then_two_way(Form::Xml, Version::V1_1).await;
     slow_then_two_way(Form::Wbxml, Version::V1_1).await;
+}
+
+/// Debian's libwbxml, an implementation of its own, decodes every message of a sync, the device information in it too.
+#[tokio::test]
+async fn libwbxml_reads_every_message() {
+    for version in [Version::V1_1, Version::V1_2] {
+        let bench = Bench::new().await;
+        put(&bench.book("client"), "Ada", &card("Ada"));
+        put(&bench.book("server"), "Bo", &card("Bo"));
+        let client = Client::new(bench.book("client"), ClientConfig { version, ..bench.config("client") });
+        let mut messages = Vec::new();
+        let mut observe =
+            |exchange: Exchange<'_>| messages.extend([exchange.request.to_vec(), exchange.response.to_vec()]);
+        client.sync(Mode::TwoWay, &mut observe).await.unwrap();
+        let mut decoded = String::new();
+        for message in messages {
+            let (wbxml, xml) = (bench.book("message.wbxml"), bench.book("message.xml"));
+            std::fs::write(&wbxml, message).unwrap();
+            let done = Command::new("wbxml2xml").arg("-o").args([&xml, &wbxml]).output().unwrap();
+            assert!(done.status.success(), "{done:?}");
+            decoded += &std::fs::read_to_string(&xml).unwrap();
+        }
+        for expected in ["FN:Ada <&", "FN:Bo", "<DevTyp>workstation</DevTyp>", "<MapItem>", "<Final/>"] {
+            assert!(decoded.contains(expected), "{decoded}");
+        }
+        bench.stop().await;
+    }
 }
 
 #[tokio::test]
@@ -480,6 +508,34 @@ fn a_lost_answer_is_given_again_and_nothing_is_done_twice() {
     assert!(String::from_utf8(other.body).unwrap().contains("<Cmd>SyncHdr</Cmd>"));
     assert_eq!(files(&book), files_then);
     assert_eq!(server.handle(xml, target, changes.replace("<MsgID>2<", "<MsgID>3<").as_bytes()).status, 404);
+}
+
+#[test]
+fn what_syncevolution_sent_is_taken() {
+    let directory = tempfile::tempdir().unwrap();
+    let book = directory.path().join("server");
+    let server = Server::new(&book, Config { database: "./addressbook".into(), ..Config::default() }).unwrap();
+    put(&book, "Ada", &card("Ada"));
+    let captures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures/syncevolution-xml");
+    let mut target = "/syncevolution".to_owned();
+    let mut answers = Vec::new();
+    for number in 1..=4 {
+        let message = std::fs::read(captures.join(format!("{number:02}.req"))).unwrap();
+        let answer = server.handle(b"application/vnd.syncml+xml", &target, &message);
+        assert_eq!(answer.status, 200);
+        let answer = String::from_utf8(answer.body).unwrap();
+        if let Some((_, uri)) = answer.split_once("<RespURI>http://127.0.0.1:9120") {
+            target = uri.split_once("</RespURI>").unwrap().0.to_owned();
+        }
+        answers.push(answer);
+    }
+    assert!(answers[0].contains("<Data>212</Data>") && answers[0].contains("<Results>"));
+    assert!(answers[1].contains("<Data>213</Data>"));
+    assert!(answers[2].contains("<NumberOfChanges>1</NumberOfChanges>"));
+    // Three small cards and one of 30 kB, in chunks.
+    let mut sizes: Vec<_> = cards(&book).iter().map(Vec::len).collect();
+    sizes.sort_unstable();
+    assert_eq!((sizes.len(), sizes[4]), (5, 30_234));
 }
 
 #[test]

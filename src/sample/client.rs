@@ -5,6 +5,7 @@
 mod http;
 mod session;
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use super::store::{Kind, Store};
 use session::{Session, Step};
 
 /// What a [`Client`] is told.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ClientConfig {
     /// Where its first message goes: an `http://` address.
     pub url: String,
@@ -66,6 +67,18 @@ impl ClientConfig {
     }
 }
 
+impl fmt::Debug for ClientConfig {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientConfig")
+            .field("url", &self.url)
+            .field("device", &self.device)
+            .field("user", &self.user)
+            .field("form", &self.form)
+            .finish_non_exhaustive()
+    }
+}
+
 /// One message and its answer, as they went over the wire.
 #[derive(Clone, Copy, Debug)]
 pub struct Exchange<'a> {
@@ -75,6 +88,10 @@ pub struct Exchange<'a> {
     pub content_type: &'static str,
     /// The message.
     pub request: &'a [u8],
+    /// HTTP status code of the answer.
+    pub status: u16,
+    /// Content-Type of the answer, empty if it has none.
+    pub response_type: &'a str,
     /// The answer.
     pub response: &'a [u8],
 }
@@ -222,7 +239,15 @@ impl Client {
             if messages > MAX_MESSAGES {
                 return Err(SyncError::Missing("an end"));
             }
-            observe(Exchange { url: &url, content_type, request: &request, response: &response });
+            observe(Exchange {
+                url: &url,
+                content_type,
+                request: &request,
+                status: response.status,
+                response_type: &response.content_type,
+                response: &response.body,
+            });
+            let response = response.message(content_type)?;
             (work, step) = off_thread(move || {
                 let step = work.session.hear(&mut work.store, &response)?;
                 Ok((work, step))

@@ -38,7 +38,7 @@ impl Party {
 }
 
 /// What only some headers carry.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub(super) struct Extras {
     pub(super) resp_uri: Option<String>,
     /// Basic credentials, before base64.
@@ -200,7 +200,7 @@ impl Conversation {
                 self.answer(command, status::OK, None);
                 let refs = [Element::leaf("MsgRef", self.heard.to_string()), Element::leaf("CmdRef", command.id)];
                 let mut results = Element::node("Results", refs);
-                results.children.extend(device.information(self.version, self.form == Form::Wbxml));
+                results.children.extend(device.information(self.version, self.form));
                 self.outbox.push(results);
             }
             "Get" => self.answer(command, status::NOT_FOUND, None),

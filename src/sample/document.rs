@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use crate::syncml::{self, Form, InvalidDocument, Kind, Limits, Reader, Strictness, Tag};
+use crate::syncml::{self, Form, InvalidDocument, Kind, Limits, Reader, Strictness, Tag, Text};
 
 use super::message::Version;
 
@@ -29,6 +29,8 @@ pub(super) struct Element {
     pub(super) vocabulary: Vocabulary,
     /// The text, all its pieces joined. Bytes, for Data may hold anything in WBXML.
     pub(super) text: Vec<u8>,
+    /// Whether the text is one of any bytes, as items are: OPAQUE in WBXML.
+    pub(super) opaque: bool,
     /// The elements within.
     pub(super) children: Vec<Self>,
 }
@@ -36,12 +38,23 @@ pub(super) struct Element {
 impl Element {
     /// A SyncML element with children.
     pub(super) fn node<const N: usize>(name: &'static str, children: [Self; N]) -> Self {
-        Self { name: name.into(), vocabulary: Vocabulary::SyncMl, text: Vec::new(), children: children.into() }
+        Self { children: children.into(), ..Self::leaf(name, "") }
     }
 
     /// A SyncML element with text.
     pub(super) fn leaf(name: &'static str, text: impl Into<Vec<u8>>) -> Self {
-        Self { name: name.into(), vocabulary: Vocabulary::SyncMl, text: text.into(), children: Vec::new() }
+        Self {
+            name: name.into(),
+            vocabulary: Vocabulary::SyncMl,
+            text: text.into(),
+            opaque: false,
+            children: Vec::new(),
+        }
+    }
+
+    /// The Data of an item.
+    pub(super) fn data(bytes: impl Into<Vec<u8>>) -> Self {
+        Self { opaque: true, ..Self::leaf("Data", bytes) }
     }
 
     /// A MetInf element with text.
@@ -85,12 +98,8 @@ impl Element {
 /// Reads a document. Text between elements is dropped, and a text keeps its line ends as they stand in XML too: peers
 /// put vCards there without escaping them.
 pub(super) fn read(form: Form, bytes: &[u8]) -> Result<Element, InvalidDocument> {
-    let element = |tag: Tag<'_>| Element {
-        name: String::from_utf8_lossy(tag.name).into_owned().into(),
-        vocabulary: Vocabulary::SyncMl,
-        text: Vec::new(),
-        children: Vec::new(),
-    };
+    let element =
+        |tag: Tag<'_>| Element { name: String::from_utf8_lossy(tag.name).into_owned().into(), ..Element::leaf("", "") };
     // The elements that are open, below them one that takes the root.
     let mut open = vec![Element::node("", [])];
     for event in Reader::new(form, bytes, &Limits::default(), Strictness::Tolerant)? {
@@ -103,6 +112,7 @@ pub(super) fn read(form: Form, bytes: &[u8]) -> Result<Element, InvalidDocument>
             Kind::Text(text) => {
                 if let Some(innermost) = open.last_mut() {
                     innermost.text.extend_from_slice(text.bytes());
+                    innermost.opaque |= matches!(text, Text::Opaque(_));
                 }
                 None
             }
@@ -127,7 +137,6 @@ pub(super) fn write(root: &Element, form: Form, version: Version) -> Vec<u8> {
     match form {
         Form::Xml => {
             out.extend_from_slice(b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>");
-            // A vocabulary other than the root's makes the writer declare the root's own.
             out.extend_from_slice(format!("<SyncML xmlns='{}'>", version.namespace()).as_bytes());
             for child in &root.children {
                 write_xml(&mut out, child, Vocabulary::SyncMl);
@@ -232,8 +241,12 @@ fn write_tokens(out: &mut Vec<u8>, element: &Element, page: &mut u8, version: Ve
         return;
     }
     out.push(token | HAS_CONTENT);
-    if !element.text.is_empty() {
-        write_text(out, &element.text);
+    if element.opaque || element.text.contains(&0) {
+        write_opaque(out, &element.text);
+    } else if !element.text.is_empty() {
+        out.push(STR_I);
+        out.extend_from_slice(&element.text);
+        out.push(0);
     }
     for child in &element.children {
         if child.vocabulary == Vocabulary::DevInf && element.vocabulary != Vocabulary::DevInf {
@@ -247,17 +260,6 @@ fn write_tokens(out: &mut Vec<u8>, element: &Element, page: &mut u8, version: Ve
         }
     }
     out.push(END);
-}
-
-/// Short texts inline, as every peer writes them; items and what holds a NUL with their length.
-fn write_text(out: &mut Vec<u8>, text: &[u8]) {
-    if text.iter().any(|byte| matches!(byte, 0 | b'\n' | b'\r')) || std::str::from_utf8(text).is_err() {
-        write_opaque(out, text);
-    } else {
-        out.push(STR_I);
-        out.extend_from_slice(text);
-        out.push(0);
-    }
 }
 
 fn write_opaque(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -336,10 +338,22 @@ mod tests {
         assert_eq!(read(Form::Wbxml, &wbxml).unwrap(), root);
     }
 
+    /// libsynthesis drops an item of which some chunks are OPAQUE and others are not.
+    #[test]
+    fn every_chunk_of_an_item_is_opaque() {
+        for text in ["line\r\n", "no line", "n\0l"] {
+            let root = Element::node("SyncML", [Element::data(text)]);
+            let expected = [&[0x4f, OPAQUE, text.len() as u8], text.as_bytes(), &[END, END]].concat();
+            let written = write(&root, Form::Wbxml, Version::V1_2);
+            assert!(written.ends_with(&expected), "{written:02x?}");
+            assert_eq!(read(Form::Wbxml, &written).unwrap().children[0].text, text.as_bytes());
+        }
+    }
+
     #[test]
     fn what_is_written_is_read_again() {
         let card = "BEGIN:VCARD\r\nFN:<&> ]]> \u{e9} \u{10ffff}\n\r\nEND:VCARD";
-        let item = Element::node("Item", [address("Source", "a&b"), Element::leaf("Data", card)]);
+        let item = Element::node("Item", [address("Source", "a&b"), Element::data(card)]);
         let add = Element::node("Add", [Element::leaf("CmdID", "1"), meta_type("text/vcard"), item]);
         let (root, _) = refusal();
         let root = root.with(Element::node("SyncBody", [add]));
@@ -361,10 +375,10 @@ mod tests {
         for room in 0..40 {
             let length = prefix_that_fits(text, room, Form::Xml);
             let prefix = std::str::from_utf8(&text[..length]).unwrap();
-            let escaped: usize = prefix.chars().map(|c| escape(c).map_or(c.len_utf8(), str::len)).sum();
+            let escaped: usize = prefix.chars().map(|c| escape(c).map_or_else(|| c.len_utf8(), str::len)).sum();
             assert!(escaped <= room);
             let next = std::str::from_utf8(&text[length..]).unwrap().chars().next();
-            assert!(next.is_none_or(|c| escaped + escape(c).map_or(c.len_utf8(), str::len) > room));
+            assert!(next.is_none_or(|c| escaped + escape(c).map_or_else(|| c.len_utf8(), str::len) > room));
         }
     }
 }

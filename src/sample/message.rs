@@ -1,5 +1,7 @@
 //! What the elements of a SyncML message mean (RepPro 1.1.2 and 1.2.2), read and built.
 
+use crate::syncml::Form;
+
 use super::document::{Element, Vocabulary};
 
 /// A version of SyncML DS that the sample speaks.
@@ -329,11 +331,12 @@ pub(super) struct Device<'a> {
 
 impl Device<'_> {
     /// The Meta and the Item of a Put or of Results that carry this device's information.
-    pub(super) fn information(&self, version: Version, wbxml: bool) -> [Element; 2] {
+    pub(super) fn information(&self, version: Version, form: Form) -> [Element; 2] {
         let leaf = |name, text: &str| Element { vocabulary: Vocabulary::DevInf, ..Element::leaf(name, text) };
         let content =
             |name, media_type, version| leaf(name, "").with(leaf("CTType", media_type)).with(leaf("VerCT", version));
         let capabilities = leaf("SyncCap", "").with(leaf("SyncType", "1")).with(leaf("SyncType", "2"));
+        // Without CTCap, which would list properties: cards are kept as they come.
         let store = leaf("DataStore", "")
             .with(leaf("SourceRef", self.database))
             .with(leaf("MaxGUIDSize", "255"))
@@ -352,8 +355,10 @@ impl Device<'_> {
             .with(leaf("SupportNumberOfChanges", ""))
             .with(leaf("SupportLargeObjs", ""))
             .with(store);
-        let media_type =
-            if wbxml { "application/vnd.syncml-devinf+wbxml" } else { "application/vnd.syncml-devinf+xml" };
+        let media_type = match form {
+            Form::Xml => "application/vnd.syncml-devinf+xml",
+            Form::Wbxml => "application/vnd.syncml-devinf+wbxml",
+        };
         let data = Element::node("Data", [information]);
         [meta_type(media_type), Element::node("Item", [address("Source", version.devinf_item()), data])]
     }

@@ -106,7 +106,7 @@ impl Outgoing {
             let size = (self.offset == 0 && end < self.data.len())
                 .then(|| Element::metinf("Size", self.data.len().to_string()));
             command = command.with(Element::node("Meta", []).with(format).with(media_type).with(size));
-            item = item.with(Element::leaf("Data", self.data.get(self.offset..end).unwrap_or_default()));
+            item = item.with(Element::data(self.data.get(self.offset..end).unwrap_or_default()));
             if end < self.data.len() {
                 item = item.with(Element::leaf("MoreData", ""));
             }

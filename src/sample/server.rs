@@ -7,6 +7,7 @@ mod http;
 mod session;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -23,7 +24,7 @@ use super::store::Store;
 use session::Session;
 
 /// What a [`Server`] is told.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// The address of the one database. Default `./contacts`.
     pub database: String,
@@ -56,6 +57,13 @@ impl Default for Config {
             max_sessions: 1000,
             idle: Duration::from_secs(300),
         }
+    }
+}
+
+impl fmt::Debug for Config {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config").field("database", &self.database).field("user", &self.user).finish_non_exhaustive()
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, USER_AGENT};
-use http::{Request, StatusCode, Uri};
+use http::{HeaderValue, Request, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -14,6 +14,27 @@ use super::SyncError;
 
 /// The largest answer read, in bytes.
 const MAX_BODY: usize = 16 << 20;
+
+/// What the server answered.
+#[derive(Debug)]
+pub(super) struct Response {
+    pub(super) status: u16,
+    /// Content-Type, empty if there is none.
+    pub(super) content_type: String,
+    pub(super) body: Vec<u8>,
+}
+
+impl Response {
+    /// The message in it, which is of the media type of the request.
+    pub(super) fn message(self, content_type: &str) -> Result<Vec<u8>, SyncError> {
+        let essence = self.content_type.split(';').next().unwrap_or_default().trim();
+        if self.status == 200 && essence.eq_ignore_ascii_case(content_type) {
+            return Ok(self.body);
+        }
+        let text = String::from_utf8_lossy(self.body.get(..300).unwrap_or(&self.body)).trim().to_owned();
+        Err(SyncError::Http { status: self.status, content_type: self.content_type, text })
+    }
+}
 
 /// A connection to the server, kept between messages.
 pub(super) struct Transport {
@@ -26,13 +47,13 @@ impl Transport {
         Self { client: Client::builder(TokioExecutor::new()).build_http(), timeout }
     }
 
-    /// Posts a message; gives the body of the answer, which is of the same media type.
+    /// Posts a message; gives whatever is answered.
     pub(super) async fn post(
         &self,
         url: &str,
         content_type: &'static str,
         message: Vec<u8>,
-    ) -> Result<Vec<u8>, SyncError> {
+    ) -> Result<Response, SyncError> {
         let address = || SyncError::Address(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| address())?;
         if uri.scheme_str() != Some("http") {
@@ -49,14 +70,9 @@ impl Transport {
             let response = self.client.request(request).await.map_err(|error| SyncError::Connection(error.into()))?;
             let (head, body) = response.into_parts();
             let body = Limited::new(body, MAX_BODY).collect().await.map_err(SyncError::Connection)?.to_bytes();
-            let answered = head.headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
-            let answered = answered.unwrap_or_default();
-            let essence = answered.split(';').next().unwrap_or_default().trim();
-            if head.status == StatusCode::OK && essence.eq_ignore_ascii_case(content_type) {
-                return Ok(body.into());
-            }
-            let text = String::from_utf8_lossy(body.get(..200).unwrap_or(&body)).trim().to_owned();
-            Err(SyncError::Http { status: head.status.as_u16(), content_type: answered.into_owned(), text })
+            let content_type = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+            let content_type = String::from_utf8_lossy(content_type).into_owned();
+            Ok(Response { status: head.status.as_u16(), content_type, body: body.into() })
         };
         tokio::time::timeout(self.timeout, exchange).await.map_err(|_| SyncError::Timeout)?
     }

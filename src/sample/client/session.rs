@@ -96,8 +96,7 @@ impl Session {
     fn introduce(&mut self, known: Option<&Anchors>, show_credentials: bool) -> Vec<u8> {
         let mut put = Element::node("Put", []);
         let device = Device { id: &self.config.device, kind: "workstation", database: DATABASE };
-        let wbxml = self.config.form == crate::syncml::Form::Wbxml;
-        put.children.extend(device.information(self.config.version, wbxml));
+        put.children.extend(device.information(self.config.version, self.config.form));
         self.conversation.outbox.push(put);
         let code = match self.mode {
             Mode::TwoWay => alert::TWO_WAY,

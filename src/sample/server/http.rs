@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
@@ -22,8 +23,12 @@ use super::{Answer, Server};
 /// The largest body read, in bytes. Larger than MaxMsgSize says, for clients are not exact about that.
 const MAX_BODY: usize = 16 << 20;
 
+/// How long requests in progress may take once the server is to stop.
+const DRAIN: Duration = Duration::from_secs(5);
+
 impl Server {
-    /// Serves HTTP/1.1 on a listener until `shutdown` is done, then lets the requests in progress finish.
+    /// Serves HTTP/1.1 on a listener until `shutdown` is done, then gives the requests in progress some
+    /// seconds to finish.
     ///
     /// Fails when the listener does.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
@@ -47,7 +52,10 @@ impl Server {
                 }
             });
         }
-        draining.shutdown().await;
+        // Connections that still hang then end with the set of their tasks.
+        if tokio::time::timeout(DRAIN, draining.shutdown()).await.is_err() {
+            tracing::debug!("requests to the sample server were cut off");
+        }
         Ok(())
     }
 

@@ -26,8 +26,8 @@ pub(super) struct Session {
     resp_uri: Option<String>,
     stage: Stage,
     agreed: Option<Agreed>,
-    /// The last message and the answer, for a client that lost the answer.
-    last: Option<(Vec<u8>, Vec<u8>)>,
+    /// The hash of the last message, and the answer: for a client that lost the answer.
+    last: Option<(String, Vec<u8>)>,
     last_msg_id: u32,
     touched: Instant,
 }
@@ -90,8 +90,9 @@ impl Session {
         form: Form,
     ) -> io::Result<Option<Vec<u8>>> {
         self.touched = Instant::now();
+        let hash = vcard::hash(body);
         if let Some((last, answer)) = &self.last
-            && last == body
+            && *last == hash
         {
             return Ok(Some(answer.clone()));
         }
@@ -130,7 +131,7 @@ impl Session {
         }
         let extras = Extras { resp_uri: self.resp_uri.take(), ..Extras::default() };
         let answer = self.conversation.speak(&extras);
-        self.last = Some((body.to_vec(), answer.clone()));
+        self.last = Some((hash, answer.clone()));
         Ok(Some(answer))
     }
 
