@@ -115,3 +115,72 @@ fn the_heads_of_the_captures_name_their_form() {
         assert_eq!((media_type.form, media_type.dm), (form, false));
     }
 }
+
+#[test]
+fn no_prefix_of_a_capture_scans() {
+    for (path, form, body) in captures() {
+        for length in 0..body.len() {
+            let scan = Document::scan(form, &body[..length], &Limits::default());
+            assert!(scan.is_err(), "{path:?}, {length} bytes");
+        }
+    }
+}
+
+#[test]
+fn a_capture_with_a_flipped_bit_scans_or_does_not() {
+    let mut scanned = 0;
+    for (_, form, mut body) in captures() {
+        // The header and the first commands byte by byte; then there is user data, most of it.
+        for at in (0..body.len()).filter(|&at| at < 900 || at % 53 == 0 || at + 100 > body.len()) {
+            let bit = 1 << (at % 7);
+            body[at] ^= bit;
+            if let Ok(document) = Document::scan(form, &body, &Limits::default()) {
+                scanned += 1;
+                // Whatever was found lies in the document, and can be answered and edited.
+                see_any(&document);
+            }
+            body[at] ^= bit;
+        }
+    }
+    assert!(scanned > 1000, "{scanned}");
+}
+
+/// Uses everything that a scan found.
+fn see_any(document: &Document<'_>) {
+    let header = &document.header;
+    for field in [&header.session_id, &header.msg_id, &header.target, &header.source, &header.resp_uri] {
+        if let Some(field) = field {
+            assert!(document.bytes.get(field.span.clone()).is_some());
+            document.text(field);
+        }
+    }
+    let refusal = document.refusal(403, b"\xa0", "x");
+    let refusal = Document::scan(document.form, &refusal, &Limits::default()).unwrap();
+    assert_eq!(refusal.body.hdr_status, Some(403));
+    assert_eq!(refusal.refusal_map().as_deref(), Some(&b"\xa0"[..]));
+    if let Some(edited) = document.with_resp_uri("http://g/") {
+        let edited = Document::scan(document.form, &edited, &Limits::default()).unwrap();
+        assert_eq!(*edited.text(edited.header.resp_uri.as_ref().unwrap()), *b"http://g/");
+    }
+}
+
+#[test]
+fn a_resp_uri_is_replaced_and_every_other_byte_stays() {
+    let mut edited = 0;
+    for (path, form, body) in captures() {
+        let document = Document::scan(form, &body, &Limits::default()).unwrap();
+        let Some(resp_uri) = document.header.resp_uri.clone() else {
+            assert_eq!(document.with_resp_uri("http://g/"), None);
+            continue;
+        };
+        let with = document.with_resp_uri("https://g/s?a&b").unwrap();
+        let (content, old) = match form {
+            Form::Xml => (&b"https://g/s?a&amp;b"[..], document.text(&resp_uri).into_owned()),
+            Form::Wbxml => (&b"\x03https://g/s?a&b\0"[..], [b"\x03", &document.text(&resp_uri)[..], b"\0"].concat()),
+        };
+        assert_eq!(body[resp_uri.span.clone()], old);
+        assert_eq!(with, [&body[..resp_uri.span.start], content, &body[resp_uri.span.end..]].concat(), "{path:?}");
+        edited += 1;
+    }
+    assert_eq!(edited, 2);
+}

@@ -7,7 +7,7 @@
 //! - [`Reader`] gives the tags and texts of either form as [`Event`]s, with their spans; [`xml::Reader`] and
 //!   [`wbxml::Reader`] are the two under it.
 //! - [`Document::scan`] is one pass over it for SyncHdr and SyncBody, [`Document::text`] decodes a field.
-//! - [`Document::with_resp_uri`] and [`splice`] edit; [`Document::refusal`] answers; [`Writer`] writes documents of one's
+//! - [`Document::with_resp_uri`] and [`splice()`] edit; [`Document::refusal`] answers; [`Writer`] writes documents of one's
 //!   own.
 //!
 //! Original messages are never written again from what was read: a document that went through here is the same bytes.
