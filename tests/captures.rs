@@ -131,7 +131,8 @@ fn a_capture_with_a_flipped_bit_scans_or_does_not() {
     let mut scanned = 0;
     for (_, form, mut body) in captures() {
         // The header and the first commands byte by byte; then there is user data, most of it.
-        for at in (0..body.len()).filter(|&at| at < 900 || at % 53 == 0 || at + 100 > body.len()) {
+        let length = body.len();
+        for at in (0..length).filter(|&at| at < 900 || at % 53 == 0 || at + 100 > length) {
             let bit = 1 << (at % 7);
             body[at] ^= bit;
             if let Ok(document) = Document::scan(form, &body, &Limits::default()) {

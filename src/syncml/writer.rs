@@ -99,8 +99,8 @@ impl Writer {
         self.close(element);
     }
 
-    /// An element with bytes: a CDATA section, or text where they hold `]]>` or a CR (XML), or one OPAQUE (WBXML), as
-    /// user data is written.
+    /// An element with user data: a CDATA section, or escaped text where it holds `]]>` or a CR (XML), or one OPAQUE
+    /// (WBXML). In XML it has to be text; bytes that are not UTF-8, and characters that XML does not have, become U+FFFD.
     pub fn data(&mut self, element: Element, bytes: &[u8]) {
         self.open(element);
         match self.form {

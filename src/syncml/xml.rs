@@ -78,12 +78,17 @@ impl<'a> Reader<'a> {
         }
         loop {
             let start = self.offset();
-            let event = self.inner.read_event().map_err(|error| fault(&error).at(start))?;
+            // Looked at where it lies: moving it costs as much as reading it.
+            let event = self.inner.read_event();
+            let event = match &event {
+                Ok(event) => event,
+                Err(error) => return Err(fault(error).at(start)),
+            };
             let span = start..self.offset();
             if self.strictness == Strictness::Strict {
                 well_formed::characters(self.slice(&span)).map_err(|e| e.at(start))?;
             }
-            let kind = match &event {
+            let kind = match event {
                 events::Event::Start(tag) => Kind::Start(self.open(tag, false, start)?),
                 events::Event::Empty(tag) => Kind::Empty(self.open(tag, true, start)?),
                 events::Event::End(_) => {
