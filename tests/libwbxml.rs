@@ -1,5 +1,6 @@
 //! Our WBXML against libwbxml's converters (Debian package libwbxml2-utils): what `xml2wbxml` makes of XML scans to the
 //! same values as that XML, and `wbxml2xml` reads the refusals that we write.
+#![allow(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

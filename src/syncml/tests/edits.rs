@@ -210,7 +210,7 @@ fn a_refusal_map_is_found_in_its_place_alone() {
     assert_eq!(map(&format!("<Sync>{}</Sync>", status(&emi("syncseal?:oA==")))), None);
 
     let marker = digits(b"syncseal?:");
-    for content in [format!("c30b {marker} a0"), format!("03 {marker} 00 c301 a0"), format!("83 00 c301 a0")] {
+    for content in [format!("c30b {marker} a0"), format!("03 {marker} 00 c301 a0"), "83 00 c301 a0".to_owned()] {
         let document = hex(&format!("02 01 6a 0a {marker} 6d 2c 6b 69 54 5a 0001 46 {content} 01 01 01 01 01 01"));
         assert_eq!(scan_wbxml(&document).unwrap().refusal_map().as_deref(), Some(&b"\xa0"[..]), "{content}");
     }
