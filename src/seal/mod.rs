@@ -27,6 +27,8 @@ mod message;
 mod refusal;
 mod schedule;
 mod target;
+#[cfg(test)]
+mod tests;
 
 /// The content type of a seal in the message layer (PROTOCOL section 5).
 pub const CONTENT_TYPE: &str = "application/cose; cose-type=\"cose-encrypt0\"";
