@@ -32,17 +32,15 @@ use crate::syncml::{Command, Document, Form, Limits};
 /// A message from a terminal, read as far as SyncHdr and the names of its commands.
 struct Message<'a> {
     content_type: HeaderValue,
-    /// Not yet checked.
-    target: &'a [u8],
+    target: Target<'a>,
     fields: HeaderMap,
     bytes: Bytes,
     document: &'a Document<'a>,
 }
 
-/// A message that may be forwarded: its target is allowed, and its SyncML session is its sender's.
+/// A message that may be forwarded, for its SyncML session is its sender's.
 struct Admitted<'a> {
     message: Message<'a>,
-    target: Target<'a>,
     asked: Option<Cow<'a, [u8]>>,
     /// None where the policy does not bind SyncML sessions.
     pass: Option<Pass>,
@@ -141,14 +139,15 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
             1 => Err(Reason::LayerUnsupported),
             _ => Err(Reason::Malformed),
         };
-        let answer = match permit {
-            Ok(permit) => {
+        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes();
+        let target = Target::parse(target, &lane.route.targets).map_err(Reason::from);
+        let answer = match permit.and_then(|permit| Ok((permit, target?))) {
+            Ok((permit, target)) => {
                 let mut fields = parts.headers;
                 fields::strip_hop_by_hop(&mut fields);
                 for name in [CONTENT_TYPE, CONTENT_LENGTH, EXPECT, HOST] {
                     fields.remove(name);
                 }
-                let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes();
                 let content_type = content_type.clone();
                 let message = Message { content_type, target, fields, bytes: body.clone(), document: &document };
                 self.plaintext(lane, source, message, permit, record).await
@@ -248,7 +247,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
 
     /// The answer to the opened plaintext of a numbered request, whatever it is.
     async fn opened(&self, lane: &Lane, sender: Sender<'_>, plaintext: &Bytes, record: &mut Record) -> Answer {
-        let (request, form) = match self.read_request(lane, plaintext, record) {
+        let (request, target, form) = match self.read_request(lane, plaintext, record) {
             Ok(read) => read,
             Err(reason) => return self.refusal_answer(lane, reason, None, record),
         };
@@ -256,7 +255,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
             Ok(document) => document,
             Err(reason) => return self.refusal_answer(lane, reason, None, record),
         };
-        let message = message_of(&request, plaintext, &document);
+        let message = message_of(&request, target, plaintext, &document);
         let content_type = message.content_type.clone();
         let answer = match self.admit(lane, sender, message).await {
             Ok(admitted) => self.deliver(lane, admitted, record).await,
@@ -336,13 +335,13 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         plaintext: &Bytes,
         record: &mut Record,
     ) -> Result<session::Response, Reason> {
-        let (request, form) = self.read_request(lane, plaintext, record)?;
+        let (request, target, form) = self.read_request(lane, plaintext, record)?;
         let document = self.scan(form, request.body, record)?;
         if !may_come_early(&document) {
             record.cause = Some("this message may not come early".into());
             return Err(Reason::EarlyRefused);
         }
-        let message = message_of(&request, plaintext, &document);
+        let message = message_of(&request, target, plaintext, &document);
         let content_type = message.content_type.clone();
         let (sid, kid) = (facts.sid, facts.kid.clone());
         let reserved = self.store.reserve(facts, self.now()).await.map_err(|refused| note(refused, record))?;
@@ -400,7 +399,12 @@ fn may_come_early(document: &Document<'_>) -> bool {
     document.body.commands.iter().all(harmless) && msg_id.as_deref() == Some(b"1")
 }
 
-fn message_of<'a>(request: &Request<'a>, plaintext: &Bytes, document: &'a Document<'a>) -> Message<'a> {
+fn message_of<'a>(
+    request: &Request<'a>,
+    target: Target<'a>,
+    plaintext: &Bytes,
+    document: &'a Document<'a>,
+) -> Message<'a> {
     let mut fields = HeaderMap::new();
     for (name, value) in request.fields.iter() {
         // Both were checked when the plaintext was read; a value that http refuses all the same is not sent.
@@ -410,7 +414,7 @@ fn message_of<'a>(request: &Request<'a>, plaintext: &Bytes, document: &'a Docume
     }
     Message {
         content_type: HeaderValue::from_str(request.content_type).unwrap_or(HeaderValue::from_static("")),
-        target: request.target.as_bytes(),
+        target,
         fields,
         bytes: plaintext.slice_ref(request.body),
         document,
@@ -419,23 +423,24 @@ fn message_of<'a>(request: &Request<'a>, plaintext: &Bytes, document: &'a Docume
 
 /// What all kinds have in common.
 impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
-    /// Reads an opened plaintext as a request with a SyncML message that is not too long.
+    /// Reads an opened plaintext as a request for an allowed target with a SyncML message that is not too long.
     fn read_request<'a>(
         &self,
         lane: &Lane,
         plaintext: &'a [u8],
         record: &mut Record,
-    ) -> Result<(Request<'a>, Form), Reason> {
+    ) -> Result<(Request<'a>, Target<'a>, Form), Reason> {
         let request = Request::decode(plaintext, &lane.extras).map_err(|malformed| {
             record.cause = Some(malformed.to_string());
             Reason::from(malformed)
         })?;
+        let target = Target::parse(request.target.as_bytes(), &lane.route.targets)?;
         record.message = Some(request.body.len());
         if request.body.len() > self.message_limit {
             return Err(Reason::TooLarge);
         }
         let form = lane.form(request.content_type.as_bytes()).ok_or(Reason::Malformed)?;
-        Ok((request, form))
+        Ok((request, target, form))
     }
 
     fn scan<'a>(&self, form: Form, body: &'a [u8], record: &mut Record) -> Result<Document<'a>, Reason> {
@@ -452,9 +457,8 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         record.device = source.map(|source| self.device_key.device(self.provider, &source));
     }
 
-    /// Whether a message may go to the server: its target is allowed, and its SyncML session is its sender's.
+    /// Whether a message may go to the server: its SyncML session is its sender's.
     async fn admit<'a>(&self, lane: &Lane, sender: Sender<'_>, message: Message<'a>) -> Result<Admitted<'a>, Reason> {
-        let target = Target::parse(message.target, &lane.route.targets)?;
         let document = message.document;
         let text = |field: &Option<_>| field.as_ref().map(|field| document.text(field));
         let header = &document.header;
@@ -465,13 +469,13 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
                 session_id: &text(&header.session_id).unwrap_or_default(),
                 msg_id: &text(&header.msg_id).unwrap_or_default(),
                 has_cred: header.has_cred,
-                target: message.target,
+                target: message.target.as_str().as_bytes(),
             };
             Some(self.store.check_binding(facts, sender, self.now()).await.map_err(Refused::reason)?)
         } else {
             None
         };
-        Ok(Admitted { asked: text(&header.target), target, pass, message })
+        Ok(Admitted { asked: text(&header.target), pass, message })
     }
 
     /// Sends an admitted message to the server; with its answer comes whether the SyncML session is complete.
@@ -481,8 +485,8 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         admitted: Admitted<'_>,
         record: &mut Record,
     ) -> Result<(Inbound, bool), Reason> {
-        let Admitted { message, target, asked, pass } = admitted;
-        let Message { content_type, fields, bytes, document: request, .. } = message;
+        let Admitted { message, asked, pass } = admitted;
+        let Message { content_type, target, fields, bytes, document: request, .. } = message;
         let outbound = Outbound { target, content_type, fields, message: bytes, asked: asked.as_deref() };
         let inbound = lane.upstream.send(outbound, record).await?;
         let Some(form) = lane.form(inbound.content_type.as_bytes()) else {

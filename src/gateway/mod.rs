@@ -28,7 +28,7 @@ use crate::net::drain::Drain;
 use crate::net::server::{self, Drained, Listener, Server};
 use crate::policy::{GatewayPolicy, Limits};
 use crate::seal::{Recipients, SessionKeys};
-use crate::session::{self, MemoryStore, SessionStore, TimeSource, WallClock};
+use crate::session::{MemoryStore, SessionStore, TimeSource, WallClock};
 
 pub use self::forward::UpstreamSetupError;
 

@@ -8,28 +8,33 @@ use serde_json::Value;
 
 /// Why a case is not run, each with the issue that it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(dead_code, reason = "each test names those of others")]
 pub(crate) enum Elsewhere {
     /// PROTOCOL section 6.
     DataLayer,
     /// PROTOCOL section 3.3.
     SharedSecrets,
-    /// Requests to a whole gateway.
+    /// Requests to a whole gateway: `vectors_gateway` runs them.
     Gateway,
+    /// Not for a gateway, but for a single function: `vectors` runs them.
+    SingleFunction,
 }
 
 /// A file of vectors: of the directory that `SYNCSEAL_VECTORS` names, otherwise of `tests/vectors`.
 pub(crate) struct File {
     name: &'static str,
     json: Value,
+    /// Where a case belongs that this test does not run.
+    elsewhere: fn(&Value) -> Option<Elsewhere>,
 }
 
 impl File {
-    pub(crate) fn read(name: &'static str) -> Self {
+    pub(crate) fn read(name: &'static str, elsewhere: fn(&Value) -> Option<Elsewhere>) -> Self {
         let directory = std::env::var_os("SYNCSEAL_VECTORS")
             .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors")), PathBuf::from);
         let path = directory.join(name);
         let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        Self { name, json: serde_json::from_str(&text).unwrap() }
+        Self { name, json: serde_json::from_str(&text).unwrap(), elsewhere }
     }
 
     pub(crate) fn cases(&self) -> &[Value] {
@@ -47,7 +52,7 @@ impl File {
     /// With the names of all cases that failed, and if none was run.
     pub(crate) fn run(&self, kind: &str, run: impl Fn(&Value)) {
         let (mut ran, mut failed) = (0, Vec::new());
-        for case in self.cases().iter().filter(|case| self.kind(case) == kind && elsewhere(case).is_none()) {
+        for case in self.cases().iter().filter(|case| self.kind(case) == kind && (self.elsewhere)(case).is_none()) {
             ran += 1;
             if std::panic::catch_unwind(AssertUnwindSafe(|| run(case))).is_err() {
                 failed.push(text(&case["name"]));
@@ -71,7 +76,7 @@ impl File {
     pub(crate) fn print_elsewhere(&self, run: &[&str]) {
         let mut not_run = BTreeMap::<_, Vec<_>>::new();
         for case in self.cases() {
-            match elsewhere(case) {
+            match (self.elsewhere)(case) {
                 Some(place) => not_run.entry(place).or_default().push(text(&case["name"])),
                 None => assert!(run.contains(&self.kind(case)), "{}: nothing runs {}", self.name, case["name"]),
             }
@@ -84,19 +89,6 @@ impl File {
     /// The kind of a case: in a file of one kind, the file's name.
     fn kind<'a>(&self, case: &'a Value) -> &'a str {
         case.get("kind").map_or(self.name, text)
-    }
-}
-
-/// Where a case belongs that is not run here.
-fn elsewhere(case: &Value) -> Option<Elsewhere> {
-    let session = case.get("session").unwrap_or(case);
-    match case.get("kind").and_then(Value::as_str) {
-        Some("gateway") => Some(Elsewhere::Gateway),
-        Some("document") => Some(Elsewhere::DataLayer),
-        Some("open") if case["layer"] == 0 => Some(Elsewhere::DataLayer),
-        None if case.get("sealed_document").is_some() => Some(Elsewhere::DataLayer),
-        None if session["kt"] == -5 => Some(Elsewhere::SharedSecrets),
-        _ => None,
     }
 }
 
