@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use crate::seal::Reason;
 
+#[cfg(test)]
+mod conformance;
 mod memory;
 mod numbers;
 mod store;
