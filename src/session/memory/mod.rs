@@ -3,8 +3,8 @@
 //! One lock around three tables, held for the few map operations of a step and never across an await: what a step
 //! decides, it decides about all of them at once. Expired sessions are removed a few at a time, by whoever comes next.
 //!
-//! An open sealed session takes well under 1 kB beside its keys and its stored response: a slot in the table, its
-//! places in the orders, and a digest and some times for each SyncML session and target.
+//! An open sealed session that carries one SyncML session with one target takes about 1.5 kB beside its keys and its
+//! stored response (measured over 40,000): its slot, its places in the orders, and digests and times of what it carries.
 
 mod bindings;
 mod early;

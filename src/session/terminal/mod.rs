@@ -13,6 +13,9 @@
 //! sealing, opening and HTTP are the caller's; `I` is what it needs to read an init response, `K` the keys of a sealed
 //! session, `R` a response as the client gets it.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::HashMap,
     fmt,
