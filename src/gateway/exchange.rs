@@ -463,6 +463,11 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         let text = |field: &Option<_>| field.as_ref().map(|field| document.text(field));
         let header = &document.header;
         let pass = if lane.route.bind_sessions {
+            // What the server may read differently could pass for another's here, and be the owner's there.
+            let names = [&header.source, &header.session_id, &header.msg_id].into_iter().flatten();
+            if !names.into_iter().all(|field| document.is_unambiguous(field)) {
+                return Err(Reason::Malformed);
+            }
             let facts = SyncMessage {
                 route: &lane.name,
                 source: &text(&header.source).unwrap_or_default(),

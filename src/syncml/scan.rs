@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{
     Command, Document, Event, Fault, Field, Form, InvalidDocument, Kind, Limits, Strictness, SyncBody, SyncHdr, Tag,
-    wbxml, xml,
+    Text, wbxml, xml,
 };
 
 impl<'a> Document<'a> {
@@ -229,6 +229,23 @@ impl<'a> Document<'a> {
             }
             Form::Wbxml => join(Cow::Borrowed(b""), self.wbxml_content(field)),
         }
+    }
+
+    /// Whether every peer reads the same text out of a field. Some drop a WBXML ENTITY, make one byte of a reference to a
+    /// character above 127, or end a string at its first NUL: who compares names must not take such a field for another.
+    pub fn is_unambiguous(&self, field: &Field) -> bool {
+        let text = self.text(field);
+        let odd = |run: Result<Event<'_>, _>| match run {
+            Ok(Event { kind: Kind::Text(Text::Reference(character)), .. }) => {
+                self.form == Form::Wbxml || !character.as_bytes().is_ascii()
+            }
+            _ => false,
+        };
+        let odd_runs = match self.form {
+            Form::Xml => xml::Reader::content(self.raw(field), &Limits::NONE).any(odd),
+            Form::Wbxml => self.wbxml_content(field).any(odd),
+        };
+        !odd_runs && !text.trim_ascii().iter().any(u8::is_ascii_control)
     }
 
     /// The content of a field as it stands.

@@ -392,3 +392,34 @@ fn media_types_are_compared_without_case() {
         assert_eq!(parse(field), None, "{field}");
     }
 }
+
+/// Peers differ in what they make of a name that is written in an unusual way; such a name can be told.
+#[test]
+fn what_peers_read_differently_is_ambiguous() {
+    let plain = xml(XML_HDR, BODY);
+    for (written, unambiguous) in [
+        ("IMEI:1", true),
+        (" IMEI:1\n", true),
+        ("<![CDATA[IMEI]]>:&#49;", true),
+        ("IM\u{e9}I:1", true),
+        ("IM&#233;I:1", false),
+        ("IMEI&#x20ac;:1", false),
+        ("IMEI\u{1}:1", false),
+    ] {
+        let document = plain.replace("IMEI:1", written);
+        let scan = Document::scan(Form::Xml, document.as_bytes(), &Limits::default()).unwrap();
+        assert_eq!(scan.is_unambiguous(scan.header.source.as_ref().unwrap()), unambiguous, "{written:?}");
+    }
+    for (written, unambiguous) in [
+        ("03494d45493a3100", true),
+        ("c306494d45493a31", true),
+        ("03494d45493a00 0331 00", true),
+        ("03494d45493a3100 0231", false),
+        ("c308494d45493a310031", false),
+    ] {
+        let body = format!("{WBXML_HDR} {WBXML_BODY}").replace("03494d45493a3100", written);
+        let document = hex(&format!("02a4016a00 6d {body} 01"));
+        let scan = Document::scan(Form::Wbxml, &document, &Limits::default()).unwrap();
+        assert_eq!(scan.is_unambiguous(scan.header.source.as_ref().unwrap()), unambiguous, "{written}");
+    }
+}
