@@ -238,7 +238,8 @@ pub trait SessionStore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), Refused>> + Send;
 
     /// Takes an early message that opened, and remembers it (PROTOCOL section 3.5). A second one with the same digest
-    /// is [`Refused::EarlySeen`].
+    /// is [`Refused::EarlySeen`]. To be called before [`check_binding`](Self::check_binding): a replay must not begin its
+    /// SyncML session anew under the message that it repeats.
     fn remember_early(
         &self,
         digest: Digest,
