@@ -6,8 +6,8 @@ use bytes::{Bytes, BytesMut};
 use zeroize::Zeroizing;
 
 use crate::crypto::{
-    ActiveKeyExchange, Algorithm, CryptoProvider, InvalidShare, Key, NamedGroup, OpenFailed, RandomFailed,
-    RsaPublicKey, SecureRandom, SharedSecret,
+    ActiveKeyExchange, Algorithm, CryptoProvider, InvalidShare, Key, KeyTransport, NamedGroup, OpenFailed,
+    RandomFailed, RsaPublicKey, SecureRandom, SharedSecret,
 };
 use crate::seal::header::{Init, KeyShare, decode_init_response, encode_init};
 use crate::seal::schedule::{InitKeys, SessionKeys};
@@ -73,7 +73,7 @@ impl InitRequest {
             .map(|exchange| KeyShare { group: exchange.group().number().into(), share: exchange.share().to_vec() });
         let init = Init {
             layer: layer.number().into(),
-            kt: crate::crypto::KeyTransport::RsaOaep256.cose_id().into(),
+            kt: KeyTransport::RsaOaep256.cose_id().into(),
             kid: recipient.key_id().0.to_vec(),
             wrapped,
             issued,
