@@ -345,9 +345,10 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         let content_type = message.content_type.clone();
         let (sid, kid) = (facts.sid, facts.kid.clone());
         let reserved = self.store.reserve(facts, self.now()).await.map_err(|refused| note(refused, record))?;
-        let admitted = self.admit(lane, Sender::Sealed { sid, kid: &kid }, message).await?;
+        // First of all, lest a replay that races with the original begins its SyncML session anew.
         let remembered = self.store.remember_early(early.digest, early.issued, self.now()).await;
         remembered.map_err(|refused| note(refused, record))?;
+        let admitted = self.admit(lane, Sender::Sealed { sid, kid: &kid }, message).await?;
         // From here on there is a sealed session, and everything is said sealed.
         let answer = match self.deliver(lane, admitted, record).await {
             Ok((inbound, end)) => {
