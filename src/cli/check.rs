@@ -1,0 +1,101 @@
+//! `syncseal check`.
+
+use std::fmt::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{Exit, agent, complain, gateway, print};
+use crate::agent::Agent;
+use crate::crypto::{Algorithm, NamedGroup, RSA_TIMING_WARNING, SystemRandom};
+use crate::gateway::{Gateway, Surroundings};
+use crate::policy::{AgentPolicy, Environment, GatewayPolicy, Policy};
+use crate::session::WallClock;
+
+/// Checks a policy: does all that starting would do, short of binding.
+///
+/// Prints what the policy says in short, or every fault with its line.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  syncseal check gateway.toml && systemctl restart syncseal-gateway")]
+pub(super) struct Args {
+    /// The policy file of a gateway or an agent.
+    file: PathBuf,
+}
+
+pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Exit> {
+    let policy = Policy::load(&args.file, env).map_err(|faults| {
+        let n = faults.faults.len();
+        complain(format_args!("{faults}\n{n} fault{} in {}", if n == 1 { "" } else { "s" }, args.file.display()));
+        Exit::Configuration
+    })?;
+    let summary = match &policy {
+        Policy::Gateway(policy) => {
+            Gateway::in_memory(policy, Surroundings::default()).map_err(|error| {
+                complain(format_args!("{}: {error}", args.file.display()));
+                gateway::exit(&error)
+            })?;
+            if let Some(warning) = RSA_TIMING_WARNING {
+                complain(warning);
+            }
+            gateway_summary(policy)
+        }
+        Policy::Agent(policy) => {
+            Agent::new((**policy).clone(), Arc::new(WallClock), Arc::new(SystemRandom)).map_err(|error| {
+                complain(format_args!("{}: {error}", args.file.display()));
+                agent::exit(&error)
+            })?;
+            agent_summary(policy)
+        }
+    };
+    // Writing into a String does not fail.
+    print(&format!("{}: OK\n{}", args.file.display(), summary.unwrap_or_default()));
+    Ok(())
+}
+
+fn gateway_summary(policy: &GatewayPolicy) -> Result<String, fmt::Error> {
+    let mut out = String::new();
+    writeln!(out, "  gateway on {}", list(&policy.listen))?;
+    for recipient in &policy.recipients {
+        let bits = recipient.public.modulus_len() * 8;
+        writeln!(out, "  key {} (RSA {bits}, {})", recipient.key_id(), recipient.file.display())?;
+    }
+    writeln!(
+        out,
+        "  {}",
+        cryptography(policy.provider.name(), &policy.algorithms, &policy.groups, policy.require_exchange)
+    )?;
+    writeln!(out, "  early messages {}", if policy.early { "accepted" } else { "refused" })?;
+    for route in &policy.routes {
+        let plaintext = if route.permit_plaintext().is_some() { "FORWARDED" } else { "refused" };
+        writeln!(out, "  route {} to {}, plaintext {plaintext}", route.path, route.upstream)?;
+    }
+    Ok(out)
+}
+
+fn agent_summary(policy: &AgentPolicy) -> Result<String, fmt::Error> {
+    let mut out = String::new();
+    writeln!(out, "  agent on {}, for the gateway {}", list(&policy.listen), policy.gateway)?;
+    writeln!(out, "  key {} (RSA {})", policy.recipient.key_id(), policy.recipient.modulus_len() * 8)?;
+    writeln!(
+        out,
+        "  {}",
+        cryptography(policy.provider.name(), &policy.algorithms, &policy.groups, policy.require_exchange)
+    )?;
+    writeln!(out, "  early messages {}", if policy.early { "sent" } else { "not sent" })?;
+    Ok(out)
+}
+
+fn cryptography(provider: &str, algorithms: &[Algorithm], groups: &[NamedGroup], required: bool) -> String {
+    let algorithms = list(algorithms.iter().map(|algorithm| algorithm.name()));
+    let exchange = match (groups, required) {
+        ([], _) => "no key exchange".to_owned(),
+        (_, true) => format!("key exchange required, {}", list(groups.iter().map(|group| group.name()))),
+        (_, false) => format!("key exchange NOT required, {}", list(groups.iter().map(|group| group.name()))),
+    };
+    format!("{provider}: {algorithms}; {exchange}")
+}
+
+fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    items.join(", ")
+}

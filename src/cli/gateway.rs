@@ -1,0 +1,47 @@
+//! `syncseal gateway`.
+
+use std::path::PathBuf;
+
+use tracing::warn;
+
+use super::log::LogArgs;
+use super::{Exit, complain, serve};
+use crate::crypto::RSA_TIMING_WARNING;
+use crate::gateway::{self, RunError};
+use crate::policy::{Environment, GatewayPolicy};
+
+/// Runs a gateway: takes sealed messages for a SyncML server.
+///
+/// Serves until SIGTERM or SIGINT, then finishes the exchanges in progress and ends; at once at the second signal.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  syncseal gateway gateway.toml
+  SYNCSEAL_GATEWAY__LISTEN=0.0.0.0:8080 syncseal gateway gateway.toml --log-format json")]
+pub(super) struct Args {
+    /// The policy file; config/gateway.toml is one to start from.
+    file: PathBuf,
+
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Exit> {
+    let policy = GatewayPolicy::load(&args.file, env).map_err(|faults| {
+        complain(faults);
+        Exit::Configuration
+    })?;
+    args.log.start(&policy.log);
+    if let Some(warning) = RSA_TIMING_WARNING {
+        warn!("{warning}");
+    }
+    serve::serve(|drain| gateway::run(policy, drain), exit)
+}
+
+/// The exit of a gateway that does not run.
+pub(super) fn exit(error: &RunError) -> Exit {
+    match error {
+        RunError::Bind { .. } => Exit::Bind,
+        RunError::Upstream { .. } => Exit::Configuration,
+        RunError::Random(_) => Exit::Internal,
+    }
+}

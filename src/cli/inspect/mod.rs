@@ -1,0 +1,137 @@
+//! `syncseal inspect`: tells by its content what a body is, and shows it for reading. What is sealed stays sealed.
+
+mod document;
+mod seal;
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::{Exit, complain, print};
+use crate::seal::{Layer, Malformed, Refusal};
+use crate::syncml::{Form, InvalidDocument};
+
+/// Shows what an HTTP body is: a SyncML message, a seal or a refusal, decoded for reading.
+///
+/// WBXML is shown as indented XML, a seal and a refusal by the names of the protocol. The kind is told by the content.
+/// What is sealed stays sealed: there is no key here that could open it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  syncseal inspect request.bin
+  curl -s https://sync.example.org/sync --data-binary @request.xml -H 'content-type: application/vnd.syncml+xml' |
+    syncseal inspect -")]
+pub(super) struct Args {
+    /// The file, or - for stdin.
+    file: PathBuf,
+}
+
+/// What a body is, by its first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    Document(Form),
+    Seal(Layer),
+    Problem,
+    RefusalMap,
+}
+
+/// Why a body cannot be shown.
+#[derive(Debug, thiserror::Error)]
+enum Unreadable {
+    #[error("not a SyncML message, a seal or a refusal")]
+    Unknown,
+    #[error("a document that cannot be read: {0}")]
+    Document(#[from] InvalidDocument),
+    #[error("malformed: {0}")]
+    Malformed(#[from] Malformed),
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Exit> {
+    let name = args.file.display();
+    let bytes = read(&args.file).map_err(|error| {
+        complain(format_args!("syncseal: cannot read {name}: {error}"));
+        Exit::Usage
+    })?;
+    let mut out = String::new();
+    let shown = show(&bytes, &mut out);
+    print(&out);
+    shown.map_err(|error| {
+        complain(format_args!("syncseal: {name}: {error}"));
+        Exit::Usage
+    })
+}
+
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    if file == Path::new("-") {
+        let mut bytes = Vec::new();
+        io::stdin().lock().read_to_end(&mut bytes)?;
+        return Ok(bytes);
+    }
+    fs::read(file)
+}
+
+/// Writes `bytes`, decoded, to `out`: before a fault, what came before it.
+fn show(bytes: &[u8], out: &mut String) -> Result<(), Unreadable> {
+    let len = bytes.len();
+    match content(bytes).ok_or(Unreadable::Unknown)? {
+        Content::Document(form) => document::show(form, bytes, out)?,
+        Content::Seal(layer) => {
+            let lines = seal::describe(layer, bytes)?;
+            out.push_str(&format!("seal of {} layer, {len} bytes\n", layer.name()));
+            lines.iter().for_each(|line| out.push_str(&format!("  {line}\n")));
+        }
+        Content::Problem => {
+            let refusal = Refusal::from_problem(bytes)?;
+            out.push_str(&format!("refusal in problem details, {len} bytes\n{}\n", refusal_text(&refusal)));
+        }
+        Content::RefusalMap => {
+            let refusal = Refusal::from_map(bytes)?;
+            out.push_str(&format!("refusal map, {len} bytes\n{}\n", refusal_text(&refusal)));
+        }
+    }
+    Ok(())
+}
+
+fn content(bytes: &[u8]) -> Option<Content> {
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii_start();
+    Some(match (bytes.first()?, text.first()) {
+        (0x00..=0x03, _) => Content::Document(Form::Wbxml),
+        // CBOR: tag 16, an array of three, a map.
+        (0xd0, _) => Content::Seal(Layer::Message),
+        (0x83, _) => Content::Seal(Layer::Data),
+        (0xa0..=0xb7, _) => Content::RefusalMap,
+        (_, Some(b'<')) => Content::Document(Form::Xml),
+        (_, Some(b'{')) => Content::Problem,
+        _ => return None,
+    })
+}
+
+/// A refusal by its names.
+fn refusal_text(refusal: &Refusal) -> String {
+    let problem = serde_json::from_slice::<serde_json::Value>(&refusal.to_problem());
+    let text = problem.and_then(|problem| serde_json::to_string_pretty(&problem));
+    // What was just written as JSON reads as JSON.
+    printable(&text.unwrap_or_default())
+}
+
+/// Text without control characters but line feeds, which a terminal would obey.
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' | '\t' => out.push(character),
+            _ if character.is_control() => out.extend(character.escape_unicode()),
+            _ => out.push(character),
+        }
+    }
+    out
+}
+
+/// The first bytes, in hexadecimal.
+fn hex(bytes: &[u8]) -> String {
+    const SHOWN: usize = 32;
+    let mut out: String = bytes.iter().take(SHOWN).map(|byte| format!("{byte:02x}")).collect();
+    if bytes.len() > SHOWN {
+        out.push('…');
+    }
+    out
+}

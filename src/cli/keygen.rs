@@ -1,0 +1,86 @@
+//! `syncseal keygen`.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::{Exit, complain, print};
+use crate::crypto::{RsaPrivateKey, SystemRandom};
+
+/// Makes a gateway's RSA key, and prints its pin.
+///
+/// Writes the private key to FILE (PKCS#8 PEM, mode 0600) and the public key beside it (gateway.pem: gateway.pub.pem).
+/// Never overwrites a file. The pin goes to stdout, what to do next to stderr.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  syncseal keygen gateway.pem
+  syncseal keygen --bits 4096 /etc/syncseal/gateway.pem")]
+pub(super) struct Args {
+    /// Where the private key goes.
+    file: PathBuf,
+
+    /// Length of the modulus.
+    #[arg(long, value_name = "BITS", default_value = "3072", value_parser = ["2048", "3072", "4096"])]
+    bits: String,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Exit> {
+    let public_file = public_file(&args.file);
+    for file in [&args.file, &public_file] {
+        if file.symlink_metadata().is_ok() {
+            complain(format_args!("syncseal: {} is there already; a key is never overwritten", file.display()));
+            return Err(Exit::Usage);
+        }
+    }
+    let bits = args.bits.parse().map_err(|_| Exit::Usage)?;
+    let key = RsaPrivateKey::generate(bits, &SystemRandom).map_err(|error| {
+        complain(format_args!("syncseal: no key could be made: {error}"));
+        Exit::Internal
+    })?;
+    write_new(&args.file, 0o600, &key.to_pem())?;
+    write_new(&public_file, 0o644, &key.public().to_pem()).inspect_err(|_| {
+        // Half a pair is of no use, and this private key has not left its file.
+        let _ = fs::remove_file(&args.file);
+    })?;
+    complain(format_args!(
+        "{}: the private key. It stays with the gateway, whose policy names it: keys = [{:?}]\n\
+         {}: the public key, for the policies of agents: key = {:?}\n\
+         The pin, by which anyone can tell the public key from another:",
+        args.file.display(),
+        name(&args.file),
+        public_file.display(),
+        name(&public_file),
+    ));
+    print(&format!("{}\n", key.public().key_id()));
+    Ok(())
+}
+
+/// `gateway.pub.pem` beside `gateway.pem`; `key.pub.pem` beside `key`.
+fn public_file(file: &Path) -> PathBuf {
+    if file.extension().is_some_and(|extension| extension == "pem") {
+        return file.with_extension("pub.pem");
+    }
+    let mut name = file.as_os_str().to_owned();
+    name.push(".pub.pem");
+    name.into()
+}
+
+fn name(file: &Path) -> String {
+    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn write_new(file: &Path, mode: u32, text: &str) -> Result<(), Exit> {
+    let write = |mut new: File| {
+        let written = new.write_all(text.as_bytes()).and_then(|()| new.sync_all());
+        written.inspect_err(|_| {
+            // No use in a part of a key; and the file is ours, for it was not there before.
+            let _ = fs::remove_file(file);
+        })
+    };
+    let new: io::Result<File> = OpenOptions::new().write(true).create_new(true).mode(mode).open(file);
+    new.and_then(write).map_err(|error| {
+        complain(format_args!("syncseal: cannot write {}: {error}", file.display()));
+        Exit::Usage
+    })
+}

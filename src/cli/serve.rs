@@ -1,0 +1,39 @@
+//! What `gateway` and `agent` share: the runtime, the signals, and the end.
+
+use std::future::Future;
+use std::io;
+
+use tracing::{error, info};
+
+use super::{Exit, complain};
+use crate::net::drain::{self, Drain};
+use crate::net::server::Drained;
+
+/// Runs `server` until it is drained by SIGTERM or SIGINT. Its errors are mapped to exits by `exit`.
+pub(super) fn serve<E: std::error::Error, F: Future<Output = Result<Drained, E>>>(
+    server: impl FnOnce(Drain) -> F,
+    exit: impl FnOnce(&E) -> Exit,
+) -> Result<(), Exit> {
+    let no_system = |error: io::Error| {
+        complain(format_args!("syncseal: the system does not let this program serve: {error}"));
+        Exit::Internal
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(no_system)?;
+    runtime.block_on(async {
+        let drain = drain::on_signals().map_err(no_system)?;
+        match server(drain).await {
+            Ok(Drained::Clean) => {
+                info!("drained");
+                Ok(())
+            }
+            Ok(Drained::Forced) => {
+                error!("ended before every exchange in progress was finished");
+                Err(Exit::Forced)
+            }
+            Err(error) => {
+                error!(%error, "cannot serve");
+                Err(exit(&error))
+            }
+        }
+    })
+}
