@@ -1,5 +1,7 @@
 //! The sample client and the sample server, over real sockets and files.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;

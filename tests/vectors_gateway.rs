@@ -4,6 +4,8 @@
 //! `SYNCSEAL_VECTORS` names another directory of such files. Cases of a part of the protocol that this crate does not
 //! have yet are printed by name.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 #[path = "vectors/file.rs"]
 mod file;
 #[path = "vectors/world.rs"]

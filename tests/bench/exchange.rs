@@ -1,6 +1,7 @@
 //! A whole exchange over loopback: a terminal's sealed request through a gateway to a server and back, beside the same
 //! request sent to the server directly.
 
+#![allow(clippy::expect_used, reason = "a bench that cannot go on says so by panicking")]
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 
 use std::convert::Infallible;

@@ -1,5 +1,6 @@
 //! How fast documents are scanned: the captures of real peers, GB/s.
 
+#![allow(clippy::expect_used, reason = "a bench that cannot go on says so by panicking")]
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 
 use std::hint::black_box;

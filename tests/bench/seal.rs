@@ -1,6 +1,7 @@
 //! How fast messages are sealed and opened, by algorithm, provider and size, beside the bare AEAD; and how many sealed
 //! sessions a gateway can begin in a second, by key size and group.
 
+#![allow(clippy::expect_used, reason = "a bench that cannot go on says so by panicking")]
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 
 use std::hint::black_box;
