@@ -100,3 +100,71 @@ pub fn has_prefix(path: &str, prefix: &str) -> bool {
     let rest = path.strip_prefix(prefix);
     rest.is_some_and(|rest| prefix.ends_with('/') || rest.is_empty() || rest.starts_with(['/', ';']))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upstream_is_an_origin_or_a_socket() {
+        let http = |host: &str, port| Some(UpstreamAddr::Http { host: host.into(), port });
+        let https = |host: &str, port| Some(UpstreamAddr::Https { host: host.into(), port });
+        for (text, address) in [
+            ("http://server", http("server", 80)),
+            ("http://Server:8080/", http("server", 8080)),
+            ("HTTPS://10.0.0.1", https("10.0.0.1", 443)),
+            ("https://[fd00::1]:8443", https("[fd00::1]", 8443)),
+            ("unix:/run/server.sock", Some(UpstreamAddr::Unix("/run/server.sock".into()))),
+            ("unix:run/server.sock", None),
+            ("unix:/run/", None),
+            ("unix:", None),
+            ("http://server/path", None),
+            ("http://server?query", None),
+            ("http://user@server", None),
+            ("http://server:99999", None),
+            ("http://", None),
+            ("server:80", None),
+            ("ftp://server", None),
+            ("", None),
+        ] {
+            assert_eq!(UpstreamAddr::parse(text), address, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_upstream_is_shown_as_it_can_be_written() {
+        for text in ["http://server:80", "https://[fd00::1]:443", "unix:/run/server.sock"] {
+            assert_eq!(UpstreamAddr::parse(text).map(|address| address.to_string()).as_deref(), Some(text));
+        }
+    }
+
+    #[test]
+    fn a_gateway_url_has_a_path_and_nothing_behind_it() {
+        for (text, shown) in [
+            ("http://gateway", Some("http://gateway/")),
+            ("HTTP://Gateway:80/Sync/", Some("http://gateway/Sync/")),
+            ("https://gateway:8443/a/b;c=1", Some("https://gateway:8443/a/b;c=1")),
+            ("http://gateway?a", None),
+            ("http://gateway/a?b", None),
+            ("http://gateway/a#b", None),
+            ("http://gateway/../a", None),
+            ("http://gateway/a b", None),
+            ("http://user:password@gateway/", None),
+            ("/sync", None),
+        ] {
+            assert_eq!(GatewayUrl::parse(text).map(|url| url.to_string()).as_deref(), shown, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_made_of_whole_segments() {
+        for path in ["/", "/sync", "/a/b.c;d=1", "/a%20b"] {
+            assert_eq!(prefix(path).as_deref(), Some(path));
+        }
+        for path in
+            ["", "sync", "/sync/", "//", "//a", "/a?b", "/a#b", "/a\\b", "/./a", "/%2E%2e/a", "/a%2fb", "/a b", "/ä"]
+        {
+            assert_eq!(prefix(path), None, "{path}");
+        }
+    }
+}

@@ -480,3 +480,63 @@ fn secrets_are_not_shown() {
     let pem = fs::read_to_string(dir.path().join("gateway.pem")).unwrap();
     assert!(!pem.lines().any(|line| shown.contains(line)));
 }
+
+#[test]
+fn the_policies_in_the_readme_load() {
+    let dir = keys();
+    let readme = include_str!("../../README.md");
+    let blocks: Vec<String> = readme
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|rest| {
+            Some(rest.split_once("```")?.0.lines().map(|line| format!("{}\n", line.trim_start())).collect())
+        })
+        .collect();
+    let roles: Vec<bool> = blocks
+        .iter()
+        .filter(|block| block.starts_with("version"))
+        .map(|block| match Policy::parse(&dir.path().join("p.toml"), block, &no_env()) {
+            Ok(policy) => matches!(policy, Policy::Gateway(_)),
+            Err(faults) => panic!("{faults}"),
+        })
+        .collect();
+    assert_eq!(roles, [true, false], "a gateway's and an agent's");
+}
+
+/// What `limits` with this line makes of it: the message limit and the drain time, or the causes.
+fn limits(line: &str) -> Result<(usize, Duration), Vec<Cause>> {
+    let policy = gateway_in(&keys(), &format!("{SMALL_GATEWAY}[limits]\n{line}\n"));
+    policy
+        .map(|policy| (policy.message_limit, policy.limits.drain))
+        .map_err(|faults| faults.faults.into_iter().map(|fault| fault.cause).collect())
+}
+
+#[test]
+fn sizes_and_durations_have_units() {
+    let sizes =
+        [("4096B", 4096), ("5 kB", 5000), ("4KiB", 4096), ("2 MB", 2_000_000), ("1 MiB", 1 << 20), ("1 GiB", 1 << 30)];
+    for (text, size) in sizes {
+        assert_eq!(limits(&format!("message = '{text}'")).unwrap().0, size, "{text}");
+    }
+    let durations = [("100ms", 100), ("7 s", 7_000), ("3min", 180_000), ("1 h", 3_600_000), (" 2  s ", 2_000)];
+    for (text, millis) in durations {
+        assert_eq!(limits(&format!("drain = '{text}'")).unwrap().1, Duration::from_millis(millis), "{text}");
+    }
+}
+
+#[test]
+fn a_number_without_its_unit_is_told_apart_from_other_faults() {
+    for line in ["message = 5000", "message = '5000'", "drain = 5", "drain = 0.5", "drain = '5'"] {
+        assert!(matches!(limits(line).unwrap_err()[..], [Cause::Unitless { .. }]), "{line}");
+    }
+    let wrong =
+        ["5 mb", "5 K", "-5 kB", "0.5 MB", "5 kB 1 B", "kB", "", "1 B", "2 GiB", "99999999999999999999 B", "5 min"];
+    for text in wrong {
+        let causes = limits(&format!("message = '{text}'")).unwrap_err();
+        assert!(matches!(causes[..], [Cause::Refused { .. }]), "{text} {causes:?}");
+    }
+    for text in ["5 sec", "5 M", "1 d", "0 s", "10 kB", "18446744073709551615 d"] {
+        let causes = limits(&format!("drain = '{text}'")).unwrap_err();
+        assert!(matches!(causes[..], [Cause::Refused { .. }]), "{text} {causes:?}");
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! Nothing here knows SyncML or the protocol; each test file uses its part.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file is a crate of its own and uses its part")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test file is a crate of its own and uses its part")]
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 pub mod program;

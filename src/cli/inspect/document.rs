@@ -140,12 +140,11 @@ impl Outline<'_> {
     }
 
     fn close(&mut self) {
+        if self.open.last().is_some_and(|open| open.start.is_none()) {
+            self.flush();
+        }
         let Some(Open { start, name, text, .. }) = self.open.pop() else { return };
         let Some(start) = start else {
-            if !text.trim_ascii().is_empty() {
-                self.out.push_str(&" ".repeat(2));
-                self.line(&display(&text));
-            }
             return self.line(&format!("</{name}>"));
         };
         if let Some(nested) = nested(&text) {
@@ -217,5 +216,5 @@ fn display(text: &[u8]) -> String {
     if text.contains(['<', '&']) && !text.contains('\r') && !text.contains("]]>") {
         return format!("<![CDATA[{text}]]>");
     }
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('\r', "&#13;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace("]]>", "]]&gt;").replace('\r', "&#13;")
 }

@@ -135,3 +135,66 @@ fn hex(bytes: &[u8]) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn shown(bytes: &[u8]) -> (bool, String) {
+        let mut out = String::new();
+        let shown = show(bytes, &mut out);
+        (shown.is_ok(), out)
+    }
+
+    #[test]
+    fn the_kind_is_told_by_the_content() {
+        for (bytes, kind) in [
+            (&b" \r\n<?xml"[..], Some(Content::Document(Form::Xml))),
+            (b"\xef\xbb\xbf<SyncML>", Some(Content::Document(Form::Xml))),
+            (b"\x02\xa4\x01\x6a", Some(Content::Document(Form::Wbxml))),
+            (b"\xd0\x83\x43", Some(Content::Seal(Layer::Message))),
+            (b"\x83\x43", Some(Content::Seal(Layer::Data))),
+            (b"\xa1\x00\x68", Some(Content::RefusalMap)),
+            (b"\n{}", Some(Content::Problem)),
+            (b"POST / HTTP/1.1", None),
+            (b" ", None),
+            (b"", None),
+        ] {
+            assert_eq!(content(bytes), kind, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn an_element_with_text_alone_takes_one_line() {
+        let xml = b"<a x='1'>\n <b>1 &amp; 2</b><c/><d><![CDATA[<e>]]></d><f>x]]&gt;&lt;</f><g>mixed<h/>text</g></a>";
+        let expected = "XML, 95 bytes\n<a x='1'>\n  <b><![CDATA[1 & 2]]></b>\n  <c/>\n  <d><![CDATA[<e>]]></d>\n  \
+                        <f>x]]&gt;&lt;</f>\n  <g>\n    mixed\n    <h/>\n    text\n  </g>\n</a>\n";
+        assert_eq!(shown(xml), (true, expected.to_owned()));
+    }
+
+    #[test]
+    fn every_prefix_of_a_message_is_shown_or_refused() {
+        for name in ["captures/syncevolution-xml/02.resp", "captures/syncevolution-wbxml/02.resp"] {
+            let bytes = fs::read(format!("{}/tests/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+            for len in 0..bytes.len() {
+                assert!(!shown(&bytes[..len]).0 || bytes[len..].trim_ascii().is_empty(), "{name} {len}");
+            }
+            assert!(shown(&bytes).0, "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_shown_or_refused_without_control_characters(
+            first in prop::sample::select(vec![0x00, 0x02, 0x03, 0x83, 0xa1, 0xd0, b'<', b'{']),
+            rest in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let mut bytes = vec![first];
+            bytes.extend(rest);
+            let (_, out) = shown(&bytes);
+            prop_assert!(!out.chars().any(|c| c.is_control() && c != '\n' && c != '\t'), "{out:?}");
+        }
+    }
+}
