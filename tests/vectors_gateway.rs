@@ -201,7 +201,7 @@ fn refusals_are_said_as_the_vectors_say_them() {
             compare_problem(said.problem.as_ref().unwrap(), problem);
         }
         let inner = said.inner_content_type.clone().map(Value::from);
-        let form = form(inner.as_ref().unwrap_or(&expected["content_type"]));
+        let form = form(inner.as_ref().unwrap_or_else(|| &expected["content_type"]));
         if let (Some(leaves), Some(form)) = (expected.get("leaves"), form) {
             assert_eq!(leaves_of(form, &said.body), *leaves, "{name}");
             let status = said.document(form).body.hdr_status.map(u64::from);
