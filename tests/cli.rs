@@ -5,8 +5,8 @@
 mod common;
 
 use std::fs;
-use std::io::Write;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -263,6 +263,32 @@ async fn a_server_that_is_told_to_end_drains_and_ends_with_0() {
             serde_json::from_str::<Value>(line).expect("logs that nobody watches are JSON");
         }
     }
+}
+
+#[tokio::test]
+async fn an_exchange_gets_one_line_of_log_that_says_what_was_decided() {
+    let dir = set_up();
+    let mut gateway = Program::syncseal(["gateway", "gateway.toml"], dir.path(), "gateway");
+    let mut stream = TcpStream::connect(gateway.listening().await).unwrap();
+    let body = fs::read(from_tests("captures/syncevolution-xml/01.req")).unwrap();
+    let head = format!(
+        "POST /sync HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: application/vnd.syncml+xml\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(&[head.as_bytes(), &body].concat()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    gateway.terminate();
+    gateway.ended().await;
+    let log = gateway.log();
+    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let exchanges: Vec<Value> = lines.filter(|line| line["fields"]["message"] == "exchange").collect();
+    assert_eq!(exchanges.len(), 1, "{log}");
+    let fields = &exchanges[0]["fields"];
+    assert_eq!((&fields["decision"], &fields["reason"]), (&"refused".into(), &"encryption-required".into()), "{log}");
+    assert_eq!((&fields["received"], &fields["opened"]), (&body.len().into(), &body.len().into()), "{log}");
+    assert!(!log.contains("sc-peer") && !log.contains("alice"), "{log}");
 }
 
 #[tokio::test]

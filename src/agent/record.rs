@@ -128,7 +128,7 @@ impl Record {
             refused_first = self.refused_first,
             end = self.end.then_some(true),
             status,
-            message = self.message,
+            opened = self.message,
             sealed = self.sealed,
             sent,
             gateway_ms = self.sealed.map(|_| millis(self.gateway)),

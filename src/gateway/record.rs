@@ -137,7 +137,7 @@ impl Record {
             end = self.end.then_some(true),
             status,
             received = self.received,
-            message = self.message,
+            opened = self.message,
             sent,
             upstream_status = self.upstream_status,
             upstream_ms = self.upstream.map(millis),
