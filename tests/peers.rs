@@ -1,0 +1,438 @@
+//! Real SyncML software that knows nothing of SyncSeal, through an agent and a gateway: SyncEvolution's client
+//! synchronises address books with SyncEvolution's server, while taps record what each sees and what goes between agent
+//! and gateway.
+//!
+//! `tests/peers/install` installs SyncEvolution; without it these tests fail.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod common;
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use base64_simd::STANDARD as BASE64;
+use memchr::memmem;
+use tempfile::TempDir;
+
+use common::{Program, Tap, free_port};
+
+const USER: &str = "astrid.lindqvist";
+const PASSWORD: &str = "wit-Kramer-79";
+const PATH: &str = "/syncevolution";
+const MAX_MSG_SIZE: usize = 20_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn xml_with_basic_credentials() {
+    synchronises(Form::Xml, Auth::Basic, First::AfterHandshake).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn xml_with_md5_credentials() {
+    synchronises(Form::Xml, Auth::Md5, First::AfterHandshake).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wbxml_with_basic_credentials() {
+    synchronises(Form::Wbxml, Auth::Basic, First::AfterHandshake).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wbxml_with_md5_credentials() {
+    synchronises(Form::Wbxml, Auth::Md5, First::AfterHandshake).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn early_messages() {
+    synchronises(Form::Wbxml, Auth::Md5, First::Early).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_objects_in_xml() {
+    large_objects_cross(Form::Xml).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_objects_in_wbxml() {
+    large_objects_cross(Form::Wbxml).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_without_agent_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let upstream = Tap::bind().await;
+    let gateway = Gateway::start(dir.path(), &upstream).await;
+    let peer = Peer::setup(dir.path(), Form::Xml, Auth::Basic, upstream.addr(), gateway.wire.addr()).await;
+    peer.add(Side::Client, 1, 40).await;
+
+    let mut client = peer.sync("slow");
+    assert!(!client.ended().await.success(), "the session should have failed: {}", client.log());
+
+    let log = peer.run(["log"]).await;
+    assert!(log.contains("RECEIVED NON-OK STATUS 403 for command 'SyncHdr'"), "no 403 in the client's log: {log}");
+    assert!(upstream.recordings().is_empty(), "the server has seen something of it");
+}
+
+/// Slow, two-way and refresh synchronisation, with changes of every kind on either side, and a challenge if credentials
+/// depend on the server's nonce.
+async fn synchronises(form: Form, auth: Auth, first: First) {
+    let mut chain = Chain::start(form, auth, first).await;
+    let peer = chain.peer.clone();
+
+    let from_client = peer.add(Side::Client, 3, 40).await;
+    let from_server = peer.add(Side::Server, 2, 40).await;
+    chain.sync("slow", 5).await;
+
+    peer.run(["change", "client", &from_client[0]]).await;
+    peer.run(["change", "server", &from_server[0]]).await;
+    peer.run(["delete", "client", &from_server[1]]).await;
+    peer.run(["delete", "server", &from_client[1]]).await;
+    peer.add(Side::Client, 2, 40).await;
+    peer.add(Side::Server, 1, 40).await;
+    chain.sync("two-way", 6).await;
+
+    // What only the server has now goes, and comes back from nowhere.
+    peer.add(Side::Server, 1, 40).await;
+    peer.run(["delete", "server", &from_client[0]]).await;
+    peer.add(Side::Client, 1, 40).await;
+    chain.sync("refresh-from-local", 7).await;
+
+    if auth == Auth::Md5 {
+        peer.run(["challenge"]).await;
+        peer.add(Side::Client, 1, 40).await;
+        let openings = chain.openings();
+        chain.sync("two-way", 8).await;
+        assert_eq!(chain.openings() - openings, 2, "the server should have asked for credentials once more");
+    }
+
+    chain.assert_everything_was_sealed();
+}
+
+/// A contact much larger than a message, from either side.
+async fn large_objects_cross(form: Form) {
+    let size = 300_000;
+    let mut chain = Chain::start(form, Auth::Basic, First::AfterHandshake).await;
+    chain.peer.add(Side::Client, 1, size).await;
+    chain.peer.add(Side::Server, 1, size).await;
+    chain.sync("slow", 2).await;
+
+    let requests = chain.downstream.requests();
+    assert!(requests.iter().all(|request| request.body.len() <= MAX_MSG_SIZE));
+    assert!(requests.len() >= 2 * size / MAX_MSG_SIZE, "{} messages are too few for objects in pieces", requests.len());
+    chain.assert_everything_was_sealed();
+}
+
+// --- Configuration
+
+/// Makes the gateway's key pair, `gateway.pem` and `gateway.pub.pem`, and returns the pin.
+fn make_key(dir: &Path) -> String {
+    let made =
+        Command::new(env!("CARGO_BIN_EXE_syncseal")).args(["keygen", "--bits", "2048", "gateway.pem"]).current_dir(dir).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let said = String::from_utf8(made.stdout).unwrap();
+    said.split_whitespace().find(|word| word.starts_with("sha256//")).expect("a pin").to_owned()
+}
+
+fn gateway_policy(public: SocketAddr, upstream: SocketAddr) -> String {
+    format!(
+        r#"version = 1
+
+[gateway]
+listen = ["127.0.0.1:0"]
+public_url = "http://{public}"
+keys = ["gateway.pem"]
+
+[early]
+accept = true
+
+[[route]]
+path = "/"
+upstream = "http://{upstream}"
+"#
+    )
+}
+
+fn agent_policy(public: SocketAddr, gateway: SocketAddr, pin: &str, first: First) -> String {
+    let early = first == First::Early;
+    format!(
+        r#"version = 1
+
+[agent]
+listen = ["127.0.0.1:0"]
+public_url = "http://{public}"
+gateway = "http://{gateway}/"
+pin = "{pin}"
+key = "gateway.pub.pem"
+early = {early}
+"#
+    )
+}
+
+// --- The chain
+
+/// How the first message of a SyncML session travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum First {
+    /// As number 1 of a sealed session.
+    AfterHandshake,
+    /// In the init request.
+    Early,
+}
+
+/// A gateway with a tap before it.
+struct Gateway {
+    program: Program,
+    wire: Tap,
+    pin: String,
+}
+
+impl Gateway {
+    async fn start(dir: &Path, upstream: &Tap) -> Self {
+        let pin = make_key(dir);
+        let wire = Tap::bind().await;
+        fs::write(dir.join("gateway.toml"), gateway_policy(wire.addr(), upstream.addr())).unwrap();
+        let mut program = Program::syncseal(["gateway", "gateway.toml"], dir, "gateway");
+        wire.relay_to(program.listening().await);
+        Self { program, wire, pin }
+    }
+}
+
+/// Client, tap, agent, tap, gateway, tap, server.
+struct Chain {
+    agent: Program,
+    gateway: Gateway,
+    _server: Program,
+    /// Between client and agent.
+    downstream: Tap,
+    /// Between gateway and server.
+    upstream: Tap,
+    peer: Peer,
+    first: First,
+    auth: Auth,
+    /// What contacts said after any session, a value each.
+    values: BTreeSet<String>,
+    _dir: TempDir,
+}
+
+impl Chain {
+    async fn start(form: Form, auth: Auth, first: First) -> Self {
+        let dir = TempDir::new().unwrap();
+        let upstream = Tap::bind().await;
+        let gateway = Gateway::start(dir.path(), &upstream).await;
+
+        let downstream = Tap::bind().await;
+        let policy = agent_policy(downstream.addr(), gateway.wire.addr(), &gateway.pin, first);
+        fs::write(dir.path().join("agent.toml"), policy).unwrap();
+        let mut agent = Program::syncseal(["agent", "agent.toml"], dir.path(), "agent");
+        downstream.relay_to(agent.listening().await);
+
+        let server_addr = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        upstream.relay_to(server_addr);
+        let peer = Peer::setup(dir.path(), form, auth, server_addr, downstream.addr()).await;
+        let mut server = peer.serve();
+        server.accepting(server_addr).await;
+
+        let values = BTreeSet::new();
+        Self { agent, gateway, _server: server, downstream, upstream, peer, first, auth, values, _dir: dir }
+    }
+
+    /// Runs one session, after which both books hold the same `contacts`.
+    async fn sync(&mut self, mode: &str, contacts: usize) {
+        let mut client = self.peer.sync(mode);
+        assert!(client.ended().await.success(), "{mode} failed: {}", client.log());
+        self.peer.run(["compare"]).await;
+        let book = self.peer.book(Side::Client).await;
+        assert_eq!(book.len(), contacts, "after {mode}");
+        self.values.extend(book.into_iter().flatten());
+    }
+
+    /// How many messages reached the server at the address where a session begins, without a session id of its own.
+    fn openings(&self) -> usize {
+        self.upstream.requests().iter().filter(|request| request.target == PATH).count()
+    }
+
+    /// The original messages arrived, and nothing that they hold can be read between agent and gateway, or in their logs.
+    fn assert_everything_was_sealed(&self) {
+        let [sent, forwarded] = [self.downstream.requests(), self.upstream.requests()].map(sorted);
+        let [answered, returned] = [self.upstream.responses(), self.downstream.responses()].map(sorted);
+        assert!(!sent.is_empty());
+        // The server's RespURI is on the address that the client used, so that nothing has to be replaced.
+        assert!(sent == forwarded, "the server got other messages than the client sent");
+        assert!(answered == returned, "the client got other messages than the server sent");
+
+        let n_messages = sent.len();
+        let plaintext: Vec<u8> = sent.into_iter().chain(answered).flat_map(|(_, body)| body).collect();
+        let wire: Vec<u8> = self
+            .gateway
+            .wire
+            .recordings()
+            .into_iter()
+            .flat_map(|recording| [recording.requests, recording.responses].concat())
+            .collect();
+
+        // A handshake for each SyncML session, or none.
+        let n_handshakes = self.gateway.wire.requests().len() - n_messages;
+        assert_eq!(n_handshakes == 0, self.first == First::Early, "{n_handshakes} handshakes");
+
+        let logs = [self.gateway.program.log(), self.agent.log()];
+        let observed = [&wire, logs[0].as_bytes(), logs[1].as_bytes()];
+        let readable = |secret: &[u8]| observed.iter().any(|bytes| memmem::find(bytes, secret).is_some());
+        for secret in self.secrets(&plaintext) {
+            let shown = String::from_utf8_lossy(&secret);
+            // Otherwise its absence would mean nothing.
+            assert!(memmem::find(&plaintext, &secret).is_some(), "'{shown}' is not even in the plaintext");
+            assert!(!readable(&secret), "'{shown}' can be read on the wire or in a log");
+        }
+        // Which no client sends as it is.
+        assert!(!readable(PASSWORD.as_bytes()), "the password can be read on the wire or in a log");
+
+        // Nor any other 16 bytes of any message, which finds what was missed above.
+        let windows: HashSet<&[u8]> = plaintext.windows(16).collect();
+        if let Some(found) = wire.windows(16).find(|window| windows.contains(window)) {
+            panic!("'{}' is in the plaintext, and on the wire", String::from_utf8_lossy(found));
+        }
+    }
+
+    /// What must not be readable: values of contacts, credentials, the server's session ids.
+    fn secrets(&self, plaintext: &[u8]) -> BTreeSet<Vec<u8>> {
+        let mut secrets: BTreeSet<Vec<u8>> = self.values.iter().map(|value| value.as_bytes().to_vec()).collect();
+
+        secrets.insert(USER.into());
+        secrets.insert(self.auth.scheme().into());
+        if self.auth == Auth::Basic {
+            secrets.insert(BASE64.encode_to_string(format!("{USER}:{PASSWORD}")).into());
+        }
+
+        let session = b"sessionid=";
+        let ids = memmem::find_iter(plaintext, session).map(|at| {
+            let id = &plaintext[at + session.len()..];
+            id.iter().copied().take_while(u8::is_ascii_digit).collect::<Vec<_>>()
+        });
+        let n_values = secrets.len();
+        secrets.extend(ids);
+        assert!(secrets.len() > n_values, "no session id in the server's answers");
+        secrets
+    }
+}
+
+/// Targets and bodies, in an order that does not depend on which connection carried them.
+fn sorted(messages: Vec<common::tap::HttpMessage>) -> Vec<(String, Vec<u8>)> {
+    let mut messages: Vec<_> = messages.into_iter().map(|message| (message.target, message.body)).collect();
+    messages.sort();
+    messages
+}
+
+// --- SyncEvolution
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Xml,
+    Wbxml,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Auth {
+    Basic,
+    Md5,
+}
+
+impl Auth {
+    /// As Cred says it.
+    fn scheme(self) -> &'static str {
+        match self {
+            Self::Basic => "syncml:auth-basic",
+            Self::Md5 => "syncml:auth-md5",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Side {
+    Client,
+    Server,
+}
+
+impl Side {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+        }
+    }
+}
+
+/// SyncEvolution, client and server, through its driver.
+#[derive(Clone, Debug)]
+struct Peer {
+    /// Where the driver keeps everything.
+    dir: PathBuf,
+}
+
+impl Peer {
+    async fn setup(dir: &Path, form: Form, auth: Auth, server: SocketAddr, client: SocketAddr) -> Self {
+        let form = match form {
+            Form::Xml => "xml",
+            Form::Wbxml => "wbxml",
+        };
+        let auth = match auth {
+            Auth::Basic => "basic",
+            Auth::Md5 => "md5",
+        };
+        let peer = Self { dir: dir.join("peer") };
+        let server = format!("--server=http://{server}{PATH}");
+        let client = format!("--client=http://{client}{PATH}");
+        let size = format!("--max-msg-size={MAX_MSG_SIZE}");
+        let (form, auth) = (format!("--form={form}"), format!("--auth={auth}"));
+        let (user, password) = (format!("--user={USER}"), format!("--password={PASSWORD}"));
+        peer.run(["setup", &server, &client, &size, &form, &auth, &user, &password]).await;
+        peer
+    }
+
+    /// The command of a verb: verb, directory, what else it takes.
+    fn command<const N: usize>(&self, args: [&str; N]) -> Command {
+        let driver = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/peer");
+        let mut command = Command::new(driver);
+        command.arg(args[0]).arg(&self.dir).args(&args[1..]);
+        command
+    }
+
+    /// Runs a verb that ends soon, and returns what it wrote.
+    async fn run<const N: usize>(&self, args: [&str; N]) -> String {
+        let mut command = self.command(args);
+        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "peer {args:?} ended with {}: {out}{err}", output.status);
+        out
+    }
+
+    fn serve(&self) -> Program {
+        Program::spawn(self.command(["serve"]), &self.dir, "serve")
+    }
+
+    fn sync(&self, mode: &str) -> Program {
+        Program::spawn(self.command(["sync", mode]), &self.dir, "sync")
+    }
+
+    /// Adds contacts with notes of about `note` bytes, and returns their names.
+    async fn add(&self, side: Side, count: usize, note: usize) -> Vec<String> {
+        let added = self.run(["add", side.name(), &count.to_string(), "--note", &note.to_string()]).await;
+        added.lines().map(str::to_owned).collect()
+    }
+
+    /// The contacts of a side, as the values that stand in a message as they are: names, numbers, addresses, titles. Notes
+    /// have escapes and folds.
+    async fn book(&self, side: Side) -> Vec<Vec<String>> {
+        let exported = self.run(["export", side.name()]).await;
+        exported
+            .lines()
+            .map(|card| {
+                let properties: Vec<String> = serde_json::from_str(card).unwrap();
+                let plain = properties.iter().filter_map(|property| property.split_once(':'));
+                plain.filter(|(name, _)| *name != "NOTE").map(|(_, value)| value.to_owned()).collect()
+            })
+            .collect()
+    }
+}
