@@ -129,8 +129,11 @@ async fn large_objects_cross(form: Form) {
 
 /// Makes the gateway's key pair, `gateway.pem` and `gateway.pub.pem`, and returns the pin.
 fn make_key(dir: &Path) -> String {
-    let made =
-        Command::new(env!("CARGO_BIN_EXE_syncseal")).args(["keygen", "--bits", "2048", "gateway.pem"]).current_dir(dir).output().unwrap();
+    let made = Command::new(env!("CARGO_BIN_EXE_syncseal"))
+        .args(["keygen", "--bits", "2048", "gateway.pem"])
+        .current_dir(dir)
+        .output()
+        .unwrap();
     assert!(made.status.success(), "{made:?}");
     let said = String::from_utf8(made.stdout).unwrap();
     said.split_whitespace().find(|word| word.starts_with("sha256//")).expect("a pin").to_owned()
