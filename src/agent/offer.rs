@@ -1,6 +1,6 @@
 //! What is asked for in an init request, and what else when that is refused.
 
-use std::slice;
+use std::iter;
 
 use crate::crypto::{Algorithm, NamedGroup, RsaPublicKey};
 use crate::policy::AgentPolicy;
@@ -20,16 +20,18 @@ pub(super) struct Offer<'p> {
 struct Lists<'p> {
     algorithms: &'p [Algorithm],
     groups: &'p [NamedGroup],
-    recipients: &'p [RsaPublicKey],
+    recipient: &'p RsaPublicKey,
+    further_recipients: &'p [RsaPublicKey],
 }
 
 impl<'p> Offer<'p> {
-    /// The first of each list. `None` if there is no algorithm or no key, which no policy has.
+    /// The first of each list. `None` if there is no algorithm, which no policy has.
     pub(super) fn first(policy: &'p AgentPolicy) -> Option<Self> {
         Self::of(Lists {
             algorithms: &policy.algorithms,
             groups: &policy.groups,
-            recipients: slice::from_ref(&policy.recipient),
+            recipient: &policy.recipient,
+            further_recipients: &policy.further_recipients,
         })
     }
 
@@ -37,7 +39,7 @@ impl<'p> Offer<'p> {
         Some(Self {
             alg: *lists.algorithms.first()?,
             group: lists.groups.first().copied(),
-            recipient: lists.recipients.first()?,
+            recipient: lists.recipient,
             lists,
         })
     }
@@ -58,7 +60,8 @@ impl<'p> Offer<'p> {
             }
             Reason::KeyUnknown => {
                 let tried = self.recipient.key_id();
-                let mut others = self.lists.recipients.iter().filter(|key| key.key_id() != tried);
+                let known = iter::once(self.lists.recipient).chain(self.lists.further_recipients);
+                let mut others = known.filter(|key| key.key_id() != tried);
                 let recipient = others.find(|key| refusal.keys.is_empty() || refusal.keys.contains(&key.key_id()))?;
                 Some(Self { recipient, ..self })
             }
@@ -106,6 +109,11 @@ mod tests {
         vec![RsaPublicKey::from_pem(PEM).unwrap(), other(), other()]
     }
 
+    fn offer<'p>(algorithms: &'p [Algorithm], groups: &'p [NamedGroup], keys: &'p [RsaPublicKey]) -> Offer<'p> {
+        let (recipient, further_recipients) = keys.split_first().unwrap();
+        Offer::of(Lists { algorithms, groups, recipient, further_recipients }).unwrap()
+    }
+
     fn refusal(reason: Reason) -> Refusal {
         Refusal::from(reason)
     }
@@ -121,7 +129,7 @@ mod tests {
             ([A256Gcm, A128Gcm, A192Gcm, ChaCha20Poly1305], Some(ChaCha20Poly1305), Some(A128Gcm)),
             ([ChaCha20Poly1305, A256Gcm, A128Gcm, A192Gcm], Some(A256Gcm), Some(A128Gcm)),
         ] {
-            let offer = Offer::of(Lists { algorithms: &algorithms, groups: &[], recipients: &keys }).unwrap();
+            let offer = offer(&algorithms, &[], &keys);
             let alternative = |refusal: &Refusal| offer.alternative(refusal).map(|offer| offer.alg);
             assert_eq!(alternative(&refusal(Reason::AlgorithmUnsupported)), unnamed);
             assert_eq!(alternative(&refusal(Reason::KeyLengthUnsupported)), Some(algorithms[1]));
@@ -134,13 +142,13 @@ mod tests {
         use NamedGroup::{X25519, X25519MlKem768};
         let keys = keys();
         for groups in [[X25519, X25519MlKem768], [X25519MlKem768, X25519]] {
-            let offer = Offer::of(Lists { algorithms: &Algorithm::ALL, groups: &groups, recipients: &keys }).unwrap();
+            let offer = offer(&Algorithm::ALL, &groups, &keys);
             let mut required = refusal(Reason::KeyExchangeRequired);
             assert_eq!(offer.alternative(&required).unwrap().group, Some(groups[1]));
             required.groups = vec![groups[0].number().into(), 4587];
             assert!(offer.alternative(&required).is_none());
         }
-        let offer = Offer::of(Lists { algorithms: &Algorithm::ALL, groups: &[], recipients: &keys }).unwrap();
+        let offer = offer(&Algorithm::ALL, &[], &keys);
         assert!(offer.alternative(&refusal(Reason::KeyExchangeRequired)).is_none(), "none configured, none offered");
         let mut unknown = refusal(Reason::KeyUnknown);
         assert_eq!(offer.alternative(&unknown).unwrap().recipient.key_id(), keys[1].key_id());
@@ -153,8 +161,7 @@ mod tests {
     #[test]
     fn no_other_reason_changes_anything() {
         let keys = keys();
-        let lists = Lists { algorithms: &Algorithm::ALL, groups: &NamedGroup::ALL, recipients: &keys };
-        let offer = Offer::of(lists).unwrap();
+        let offer = offer(&Algorithm::ALL, &NamedGroup::ALL, &keys);
         let changing = [
             Reason::AlgorithmUnsupported,
             Reason::KeyLengthUnsupported,

@@ -183,6 +183,14 @@ impl RsaPublicKey {
     }
 }
 
+impl PartialEq for RsaPublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.der.as_bytes() == other.der.as_bytes()
+    }
+}
+
+impl Eq for RsaPublicKey {}
+
 impl fmt::Debug for RsaPublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RsaPublicKey({})", self.id)

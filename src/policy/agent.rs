@@ -8,8 +8,8 @@ use super::common::{self, Crypto, Limits, Log};
 use super::fault::{Cause, Conflict};
 use super::gateway::ORIGIN_ALLOWED;
 use super::keys;
-use super::reader::Section;
-use super::value::{boolean, count, duration, nonempty_list, text};
+use super::reader::{Section, Setting};
+use super::value::{boolean, count, duration, list, nonempty_list, text};
 use crate::crypto::{Algorithm, CryptoProvider, KeyId, NamedGroup, RsaPublicKey};
 use crate::seal::resp_uri::Origin;
 use crate::session::terminal::TerminalLimits;
@@ -29,6 +29,8 @@ pub struct AgentPolicy {
     pub gateway_names: Vec<Origin>,
     /// The gateway's key.
     pub recipient: RsaPublicKey,
+    /// The gateway's other keys, by preference: one of them is tried when the gateway says that it does not know the key.
+    pub further_recipients: Vec<RsaPublicKey>,
     /// Who computes.
     pub provider: &'static dyn CryptoProvider,
     /// The algorithms, by preference; at least one.
@@ -86,6 +88,8 @@ impl AgentPolicy {
         let gateway = agent.required("gateway", GatewayUrl::ALLOWED, text(GatewayUrl::ALLOWED, GatewayUrl::parse));
         let gateway_names = agent.optional("gateway_names", nonempty_list(ORIGIN_ALLOWED, origin()));
         let recipient = recipient(&mut agent);
+        let further_key = |setting: &Setting<'_>| keys::public(setting).map(|(_, key)| key);
+        let further_recipients = agent.or("further_keys", Vec::new(), list(keys::PUBLIC_ALLOWED, further_key));
         let early = agent.or("early", false, boolean);
         let connect_timeout = agent.or("connect_timeout", Duration::from_secs(10), duration(SECOND..=HOUR));
         let max_connections = agent.or("max_connections", 64, count(1..=100_000));
@@ -124,6 +128,7 @@ impl AgentPolicy {
             gateway_names: gateway_names.unwrap_or_else(|| vec![gateway.origin.clone()]),
             gateway,
             recipient: recipient?,
+            further_recipients,
             provider: crypto.provider,
             algorithms: crypto.algorithms,
             groups: crypto.groups,
