@@ -10,13 +10,17 @@ use super::message::{self, Message};
 use super::refuse::Trouble;
 use crate::policy::AgentPolicy;
 use crate::seal::resp_uri::{self, Origin, RespUri};
-use crate::seal::{self, Extras, Malformed};
+use crate::seal::{self, Extras, Malformed, Reason, Refusal, RefusalReason};
 use crate::syncml::{Document, Limits};
 
-/// What the client gets for an opened plaintext, and whether its HTTP status is 2xx.
+/// What an opened plaintext says.
 pub(super) struct Opened {
+    /// What the client gets for it.
     pub(super) response: Result<Response<Full<Bytes>>, Trouble>,
+    /// Whether its HTTP status is 2xx.
     pub(super) success: bool,
+    /// Why the gateway refused the request, if it did.
+    pub(super) refusal: Option<Reason>,
 }
 
 impl Opened {
@@ -31,10 +35,26 @@ impl Opened {
         match seal::Response::decode(plaintext, extras) {
             Ok(opened) => {
                 let success = (200..300).contains(&opened.status);
-                Self { response: pass_on(&opened, plaintext, message, policy, public), success }
+                let refusal = if success { None } else { refusal(&opened, policy) };
+                Self { response: pass_on(&opened, plaintext, message, policy, public), success, refusal }
             }
-            Err(malformed) => Self { response: Err(Trouble::Plaintext(malformed)), success: false },
+            Err(malformed) => Self { response: Err(Trouble::Plaintext(malformed)), success: false, refusal: None },
         }
+    }
+}
+
+/// The reason of a sealed refusal, in a SyncML document or in problem details (PROTOCOL section 7).
+fn refusal(opened: &seal::Response<'_>, policy: &AgentPolicy) -> Option<Reason> {
+    let refusal = match message::form(opened.content_type, policy) {
+        Some(form) => {
+            let document = Document::scan(form, opened.body, &Limits::default()).ok()?;
+            Refusal::from_map(&document.refusal_map()?)
+        }
+        None => Refusal::from_problem(opened.body),
+    };
+    match refusal.ok()?.reason {
+        RefusalReason::Known(reason) => Some(reason),
+        RefusalReason::Unknown(_) => None,
     }
 }
 

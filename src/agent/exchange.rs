@@ -222,6 +222,7 @@ impl<'a> Exchange<'a> {
         let Self { shared, place, message, .. } = *self;
         self.record.end = end;
         let opened = Opened::read(plaintext, message, &shared.policy, &shared.extras, &place.public);
+        self.record.refused(opened.refusal);
         let response = opened.response.unwrap_or_else(|trouble| {
             self.record.trouble(&trouble);
             trouble.response()

@@ -9,7 +9,7 @@ use tracing::info;
 
 use super::refuse::Trouble;
 use crate::crypto::{CryptoProvider, RandomFailed, SecureRandom};
-use crate::seal::{Number, Sid};
+use crate::seal::{Number, Reason, Sid};
 
 /// How a client's request was dealt with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +106,11 @@ impl Record {
             sealed: None,
             gateway: Duration::ZERO,
         }
+    }
+
+    /// Notes the refusal that the client gets in its server's place, if it does.
+    pub(super) fn refused(&mut self, reason: Option<Reason>) {
+        self.reason = reason.map(Reason::name);
     }
 
     /// Notes why the client does not get its server's answer.
