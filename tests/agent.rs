@@ -546,7 +546,8 @@ async fn what_got_lost_is_retransmitted_byte_by_byte() {
 #[tokio::test]
 async fn a_gateway_that_does_not_answer_is_504_and_its_answer_is_there_for_the_resend() {
     let world = World::with(|policy| policy.retransmit.timeout = Duration::from_millis(300)).await;
-    world.post(message("1", 1, ALERT)).await;
+    // On a busy machine this may take more than one try.
+    while world.post(message("1", 1, ALERT)).await.status() != 200 {}
     let go_on = Arc::new(Notify::new());
     world.gateway.fault(Fault::Hold(Arc::clone(&go_on)));
     assert_own(&world.post(message("1", 2, SYNC)).await, 504);
