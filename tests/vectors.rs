@@ -4,8 +4,12 @@
 //! protocol that this crate does not have yet, are printed by name.
 #![allow(clippy::unwrap_used, reason = "a set that does not load fails the test")]
 
+#[path = "vectors/document.rs"]
+mod document;
 #[path = "vectors/file.rs"]
 mod file;
+#[path = "vectors/keys.rs"]
+mod keys;
 #[path = "vectors/message.rs"]
 mod message;
 #[path = "vectors/refusal.rs"]
@@ -13,28 +17,28 @@ mod refusal;
 #[path = "vectors/script.rs"]
 mod script;
 
-use bytes::{Bytes, BytesMut};
-use coset::cbor::Value as Cbor;
+use bytes::BytesMut;
+use document::{DocumentCase, establish_in_documents};
 use file::{Elsewhere, File, array, bytes, number, text};
 use message::{check_opened, with_plaintext};
 use script::{Private, Script, Scripted, terminal_random};
 use serde_json::Value;
 use syncseal::crypto::{Algorithm, CryptoProvider, Key, KeyTransport, NamedGroup, RsaPrivateKey, TAG_LEN, providers};
+use syncseal::seal::data::Sealable;
 use syncseal::seal::{
-    self, Accepts, Direction, Encrypt0, Extras, HandshakePlaintext, InitHeader, InitParameters, InitRequest,
-    InitResponse, Layer, NO_DOCUMENT, Number, NumberedHeader, OpenedInit, Reason, Recipients, Request, Response,
-    SealedRequest, SessionKeys, Sid, Target,
+    self, Accepts, Direction, Encrypt0, Established, Extras, HandshakePlaintext, InitHeader, InitParameters,
+    InitRequest, InitResponse, Layer, NO_DOCUMENT, Number, NumberedHeader, OpenedInit, Reason, Recipients, Request,
+    Response, SealedRequest, SessionKeys, Sid, Target, UnwrappedInit,
 };
+use syncseal::syncml::MediaType;
 
 /// Where a case belongs that is not run here.
 fn elsewhere(case: &Value) -> Option<Elsewhere> {
     let session = case.get("session").unwrap_or(case);
     match case.get("kind").and_then(Value::as_str) {
         Some("gateway") => Some(Elsewhere::Gateway),
-        Some("document") => Some(Elsewhere::DataLayer),
-        Some("open") if case["layer"] == 0 => Some(Elsewhere::DataLayer),
-        None if case.get("sealed_document").is_some() => Some(Elsewhere::DataLayer),
         None if session["kt"] == -5 => Some(Elsewhere::SharedSecrets),
+        None if case["init"] == true && document::is_of_shared_secret(case) => Some(Elsewhere::SharedSecrets),
         _ => None,
     }
 }
@@ -109,8 +113,8 @@ impl<'a> Parties<'a> {
         request
     }
 
-    /// The gateway reads H and opens.
-    fn open_init(&self, sealed: Encrypt0<InitHeader>) -> (OpenedInit, Bytes) {
+    /// The gateway reads H.
+    fn unwrap_init(&self, sealed: Encrypt0<InitHeader>) -> UnwrappedInit {
         let session = self.session;
         let takes_share = session.get("gateway_share").is_some();
         let accepts = Accepts {
@@ -125,11 +129,11 @@ impl<'a> Parties<'a> {
         assert_eq!(checked.header_digest(&self.gateway), array(&session["sha256_h"]));
         assert_eq!(checked.issued(), session["time"].as_u64());
         assert_eq!(checked.key_id().0, array(&session["kid"]));
-        let opened = checked.unwrap_key(&self.gateway, &Script::new(&[&[0; 32]])).unwrap().open().unwrap();
+        let unwrapped = checked.unwrap_key(&self.gateway, &Script::new(&[&[0; 32]])).unwrap();
         for (label, member) in INIT_LABELS {
             assert_eq!(self.gateway.expanded(label), bytes(&session[member]), "{member}");
         }
-        opened
+        unwrapped
     }
 
     /// The gateway makes R.
@@ -140,6 +144,12 @@ impl<'a> Parties<'a> {
         assert_eq!(response.protected(), r);
         self.check_session_keys(&self.gateway);
         response
+    }
+
+    fn check_established(&self, established: &Established) {
+        assert_eq!(established.keys.sid(), Sid(array(&self.session["sid"])));
+        assert_eq!(established.exchanged, self.session.get("gateway_share").is_some());
+        self.check_session_keys(&self.terminal);
     }
 
     fn check_session_keys(&self, provider: &Scripted<'_>) {
@@ -164,24 +174,6 @@ fn says_end(protected: &[u8]) -> bool {
     protected.ends_with(&[0x09, 0xF5])
 }
 
-/// The seal of an empty message, as the data layer holds it: a tag alone, by an AEAD used directly.
-fn empty_untagged(
-    provider: &dyn CryptoProvider,
-    direction: Direction,
-    protected: &[u8],
-    session: &Value,
-    key: &str,
-    iv: &str,
-) -> BytesMut {
-    let aad = seal::enc_structure(protected, &seal::external_aad(Layer::Data, direction, NO_DOCUMENT));
-    let key = Key::from_slice(&bytes(&session[key])).unwrap();
-    let tag = provider.aead(algorithm(&session["alg"]), &key).seal_in_place(array(&session[iv]), &aad, &mut []);
-    let encrypt0 = Cbor::Array(vec![Cbor::Bytes(protected.to_vec()), Cbor::Map(Vec::new()), Cbor::Bytes(tag.to_vec())]);
-    let mut out = Vec::new();
-    coset::cbor::into_writer(&encrypt0, &mut out).unwrap();
-    out.as_slice().into()
-}
-
 fn init_of(layer: Layer, bytes: BytesMut) -> Encrypt0<InitHeader> {
     match seal::decode_request(layer, bytes).unwrap() {
         SealedRequest::Init(sealed) => sealed,
@@ -201,11 +193,12 @@ fn numbered_of(layer: Layer, bytes: BytesMut) -> Encrypt0<NumberedHeader> {
 fn cases_that_are_not_run_are_named() {
     File::read("keyschedule.json", elsewhere).print_elsewhere(&["keyschedule.json"]);
     File::read("message-layer.json", elsewhere).print_elsewhere(&["message-layer.json"]);
-    File::read("data-layer.json", elsewhere).print_elsewhere(&[]);
+    File::read("data-layer.json", elsewhere).print_elsewhere(&["data-layer.json"]);
     File::read("refusals.json", elsewhere).print_elsewhere(&["write"]);
     File::read("invalid.json", elsewhere).print_elsewhere(&[
         "base64",
         "cbor",
+        "document",
         "exchange",
         "open",
         "plaintext",
@@ -220,25 +213,15 @@ fn key_schedule() {
     file.run("keyschedule.json", |case| {
         let layer = layer(&case["layer"]);
         for parties in Parties::all(&file, case) {
+            if layer == Layer::Data {
+                establish_in_documents(&parties, None, None);
+                continue;
+            }
             let (request, pending) = parties.init_request().seal(&HandshakePlaintext.plaintext());
-            let request = match layer {
-                Layer::Message => request.as_ref().into(),
-                Layer::Data => {
-                    empty_untagged(&parties.terminal, Direction::C2s, &bytes(&case["h"]), case, "init_key", "init_iv")
-                }
-            };
-            let (opened, _) = parties.open_init(init_of(layer, request));
-            let reply = parties.reply(opened);
-            let response = match layer {
-                Layer::Message => reply.seal(&HandshakePlaintext.plaintext()).0.as_ref().into(),
-                Layer::Data => {
-                    empty_untagged(&parties.gateway, Direction::S2c, &bytes(&case["r"]), case, "key_s2c", "iv_s2c")
-                }
-            };
-            let established = pending.handle_response(&parties.terminal, response).unwrap();
-            assert_eq!(established.keys.sid(), Sid(array(&case["sid"])));
-            assert_eq!(established.exchanged, case.get("gateway_share").is_some());
-            parties.check_session_keys(&parties.terminal);
+            let (opened, _) = parties.unwrap_init(init_of(layer, request.as_ref().into())).open().unwrap();
+            let response = parties.reply(opened).seal(&HandshakePlaintext.plaintext()).0;
+            let established = pending.handle_response(&parties.terminal, response.as_ref().into()).unwrap();
+            parties.check_established(&established);
         }
         exchange_from_either_side(case);
         for nonces in case["nonces"].as_array().unwrap() {
@@ -289,7 +272,8 @@ fn message_layer() {
 fn establish(parties: &Parties<'_>, [request, response]: &[Value; 2]) -> (SessionKeys, SessionKeys) {
     let (sealed, pending) = with_plaintext(request, |plaintext| parties.init_request().seal(plaintext));
     assert_eq!(sealed, bytes(&request["sealed"]));
-    let (opened, plaintext) = parties.open_init(init_of(Layer::Message, sealed.as_ref().into()));
+    let unwrapped = parties.unwrap_init(init_of(Layer::Message, sealed.as_ref().into()));
+    let (opened, plaintext) = unwrapped.open().unwrap();
     check_opened(request, &plaintext);
 
     let (sealed, gateway) = with_plaintext(response, |plaintext| parties.reply(opened).seal(plaintext));
@@ -319,6 +303,29 @@ fn exchange_numbered(terminal: &SessionKeys, gateway: &SessionKeys, message: &Va
     };
     assert_eq!(sealed, bytes(&message["sealed"]));
     check_opened(message, &opened);
+}
+
+#[test]
+fn data_layer() {
+    let file = File::read("data-layer.json", elsewhere);
+    let beginning = |session: &str, direction| {
+        let mut cases = file.cases().iter().filter(|case| case["session"] == *session).map(DocumentCase::read);
+        cases.find(|case| case.begins(direction))
+    };
+    file.run("data-layer.json", |case| {
+        let session = text(&case["session"]);
+        let case = DocumentCase::read(case);
+        if file.session(session)["kt"] == -5 {
+            let keys = |provider| keys::session_keys(provider, &keys::Given::read(file.session(session)));
+            let all = || providers().iter().map(|provider| keys(*provider));
+            return all().for_each(|terminal| all().for_each(|gateway| case.exchange(&terminal, &gateway)));
+        }
+        let (request, response) = (beginning(session, Direction::C2s), beginning(session, Direction::S2c));
+        for parties in Parties::all(&file, file.session(session)) {
+            let (terminal, gateway) = establish_in_documents(&parties, request.as_ref(), response.as_ref());
+            case.exchange(&terminal, &gateway);
+        }
+    });
 }
 
 #[test]
@@ -387,10 +394,22 @@ fn invalid_shares() {
 }
 
 #[test]
+fn documents_that_cannot_be_sealed() {
+    File::read("invalid.json", elsewhere).run("document", |case| {
+        let content_type = text(&case["content_type"]).as_bytes();
+        let form = MediaType::parse(content_type).unwrap().form;
+        expect(case, Sealable::new(form, content_type, &bytes(&case["document"])));
+    });
+}
+
+#[test]
 fn opening() {
     File::read("invalid.json", elsewhere).run("open", |case| {
         for provider in providers() {
-            expect(case, open_with(*provider, case));
+            match layer(&case["layer"]) {
+                Layer::Message => expect(case, open_with(*provider, case)),
+                Layer::Data => expect(case, document::open_with(*provider, case)),
+            }
         }
     });
 }

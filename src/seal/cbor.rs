@@ -215,6 +215,17 @@ pub(super) fn push_head(out: &mut Vec<u8>, head: Header) {
     Encoder::from(out).push(head).expect("a Vec grows");
 }
 
+/// Length of the head of a string or array of so many bytes or items, or of an integer of that value.
+pub(super) fn head_len(value: usize) -> usize {
+    match value as u64 {
+        0..=23 => 1,
+        24..=0xff => 2,
+        0x100..=0xffff => 3,
+        0x1_0000..=0xffff_ffff => 5,
+        _ => 9,
+    }
+}
+
 /// Appends a byte string.
 pub(super) fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     push_head(out, Header::Bytes(Some(bytes.len())));

@@ -4,6 +4,7 @@
 //! [`crate::syncml`] and algorithms through [`crate::crypto`]; numbers, replay and lifetimes are left to
 //! [`crate::session`].
 
+pub mod data;
 pub mod resp_uri;
 
 use std::fmt;
@@ -63,6 +64,9 @@ pub enum Malformed {
     /// A key share that is not one.
     #[error("an invalid key share")]
     Share,
+    /// A document that is not one of the data layer (section 6).
+    #[error("a document that is not one of the data layer")]
+    Document,
     /// Not canonical base64.
     #[error("not canonical base64")]
     Base64,

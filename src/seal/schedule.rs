@@ -89,6 +89,16 @@ impl DirectionKey {
         data.truncate(data.len() - TAG_LEN);
         Ok(data)
     }
+
+    /// Encrypts `data` in place under an Enc_structure, and gives the tag.
+    pub(super) fn seal_detached(&self, number: Number, aad: &[u8], data: &mut [u8]) -> [u8; TAG_LEN] {
+        self.aead.seal_in_place(nonce(&self.iv, number), aad, data)
+    }
+
+    /// Opens `data`, ciphertext and tag, in place under an Enc_structure.
+    pub(super) fn open_detached(&self, number: Number, aad: &[u8], data: &mut [u8]) -> Result<(), OpenFailed> {
+        self.aead.open_in_place(nonce(&self.iv, number), aad, data)
+    }
 }
 
 /// Bytes of a frame beside the protected header, the plaintext and the tag, at the most: five heads.
@@ -142,7 +152,7 @@ pub struct SessionKeys {
     alg: Algorithm,
     layer: Layer,
     sid: Sid,
-    c2s: DirectionKey,
+    pub(super) c2s: DirectionKey,
     pub(super) s2c: DirectionKey,
 }
 
@@ -194,17 +204,21 @@ impl SessionKeys {
     /// Opens a request or a response of this session, in place. A failure says [`Reason::Malformed`] for a seal of another
     /// algorithm or layer, otherwise [`Reason::CannotOpen`].
     pub fn open(&self, sealed: Encrypt0<NumberedHeader>) -> Result<Bytes, Reason> {
-        self.belongs(&sealed)?;
-        let header = &sealed.header;
-        if header.sid != self.sid {
+        let number = sealed.header.number;
+        let plaintext = self.key_for(&sealed)?.open(number, sealed).map_err(|OpenFailed| Reason::CannotOpen)?;
+        Ok(plaintext.freeze())
+    }
+
+    /// The key of a seal of this session.
+    pub(super) fn key_for(&self, sealed: &Encrypt0<NumberedHeader>) -> Result<&DirectionKey, Reason> {
+        self.belongs(sealed)?;
+        if sealed.header.sid != self.sid {
             return Err(Reason::CannotOpen);
         }
-        let key = match sealed.direction {
+        Ok(match sealed.direction {
             Direction::C2s => &self.c2s,
             Direction::S2c => &self.s2c,
-        };
-        let plaintext = key.open(header.number, sealed).map_err(|OpenFailed| Reason::CannotOpen)?;
-        Ok(plaintext.freeze())
+        })
     }
 }
 

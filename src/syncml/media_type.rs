@@ -33,6 +33,11 @@ impl MediaType {
         };
         Some(Self { form, dm, charset: parts.next().and_then(charset) })
     }
+
+    /// The value of the first charset parameter of a Content-Type field value of any media type, unquoted.
+    pub fn charset_of(field: &[u8]) -> Option<String> {
+        field.splitn(2, |&b| b == b';').nth(1).and_then(charset)
+    }
 }
 
 /// The value of the first charset parameter.

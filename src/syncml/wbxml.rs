@@ -402,10 +402,35 @@ pub(super) fn push_text(out: &mut Vec<u8>, text: &[u8]) {
 /// # Panics
 /// If they are 4 GiB or more.
 pub(super) fn push_opaque(out: &mut Vec<u8>, bytes: &[u8]) {
+    push_opaque_head(out, bytes.len());
+    out.extend_from_slice(bytes);
+}
+
+/// Appends what stands in an OPAQUE before its bytes: the token, and their number in its shortest form.
+///
+/// # Panics
+/// If they are 4 GiB or more.
+pub fn push_opaque_head(out: &mut Vec<u8>, length: usize) {
     out.push(token::OPAQUE);
     #[expect(clippy::expect_used, reason = "a programmer's error: messages are bounded far below")]
-    push_integer(out, u32::try_from(bytes.len()).expect("an OPAQUE holds less than 4 GiB"));
-    out.extend_from_slice(bytes);
+    push_integer(out, u32::try_from(length).expect("an OPAQUE holds less than 4 GiB"));
+}
+
+/// Length of what stands in an OPAQUE before so many bytes, the number in its shortest form.
+pub fn opaque_head_len(length: usize) -> usize {
+    let bits = usize::BITS - length.leading_zeros();
+    1 + bits.div_ceil(7).max(1) as usize
+}
+
+/// The bytes of `content` if it is one OPAQUE, its length in its shortest form, and nothing else.
+pub fn sole_opaque(content: &[u8]) -> Option<&[u8]> {
+    let mut cursor = Cursor { bytes: content, position: 0 };
+    if cursor.byte().ok()? != token::OPAQUE {
+        return None;
+    }
+    let span = cursor.counted().ok()?;
+    let is_sole = span.end == content.len() && span.start == opaque_head_len(span.len());
+    content.get(span).filter(|_| is_sole)
 }
 
 /// Appends a SWITCH_PAGE.

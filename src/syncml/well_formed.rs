@@ -46,7 +46,8 @@ pub(super) fn attributes(raw: &str, max: usize) -> Result<(), Fault> {
 pub(super) fn declaration(declaration: &BytesDecl<'_>) -> Result<(), Fault> {
     let mut rest = declaration.strip_prefix("xml").ok_or(Fault::Declaration)?;
     let version = Attribute::split(&mut rest)?.ok_or(Fault::Declaration)?;
-    if version.name != "version" || !version.value.starts_with("1.") {
+    let minor = version.value.strip_prefix("1.").unwrap_or_default();
+    if version.name != "version" || minor.is_empty() || !minor.bytes().all(|b| b.is_ascii_digit()) {
         return Err(Fault::Declaration);
     }
     let mut next = Attribute::split(&mut rest)?;
@@ -63,6 +64,50 @@ pub(super) fn declaration(declaration: &BytesDecl<'_>) -> Result<(), Fault> {
         next = Attribute::split(&mut rest)?;
     }
     if next.is_some() { Err(Fault::Declaration) } else { Ok(()) }
+}
+
+/// Holds a document type declaration without an internal subset to productions 28 and 75.
+pub(super) fn doctype(declaration: &[u8]) -> Result<(), Fault> {
+    let text = std::str::from_utf8(declaration).map_err(|_| Fault::NotUtf8)?;
+    let text = text.strip_prefix("<!DOCTYPE").and_then(|text| text.strip_suffix('>')).ok_or(Fault::Doctype)?;
+    let rest = skip_space(text.trim_end_matches(is_space))?;
+    let (root, rest) = rest.split_at(rest.find(is_space).unwrap_or(rest.len()));
+    name(root)?;
+    if rest.is_empty() {
+        return Ok(());
+    }
+    let rest = skip_space(rest)?;
+    let rest = match (rest.strip_prefix("SYSTEM"), rest.strip_prefix("PUBLIC")) {
+        (Some(rest), _) => rest,
+        (None, Some(rest)) => {
+            let (public_id, rest) = literal(rest)?;
+            if !public_id.chars().all(is_pubid_char) {
+                return Err(Fault::Doctype);
+            }
+            rest
+        }
+        (None, None) => return Err(Fault::Doctype),
+    };
+    let (_, rest) = literal(rest)?;
+    if rest.is_empty() { Ok(()) } else { Err(Fault::Doctype) }
+}
+
+/// A quoted literal behind white space, and what follows it.
+fn literal(rest: &str) -> Result<(&str, &str), Fault> {
+    let rest = skip_space(rest)?;
+    let quote = rest.chars().next().filter(|c| matches!(c, '"' | '\'')).ok_or(Fault::Doctype)?;
+    rest.get(1..).and_then(|rest| rest.split_once(quote)).ok_or(Fault::Doctype)
+}
+
+/// What follows the white space that there has to be.
+fn skip_space(rest: &str) -> Result<&str, Fault> {
+    let trimmed = rest.trim_start_matches(is_space);
+    if trimmed.len() < rest.len() { Ok(trimmed) } else { Err(Fault::Doctype) }
+}
+
+/// Production 13.
+fn is_pubid_char(c: char) -> bool {
+    matches!(c, ' ' | '\r' | '\n') || c.is_ascii_alphanumeric() || "-'()+,./:=?;!*#@$_%".contains(c)
 }
 
 /// Holds the target of a processing instruction to production 17.

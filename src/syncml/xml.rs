@@ -208,6 +208,9 @@ impl<'a> Reader<'a> {
         if quote.is_some() || !self.slice(span).starts_with(b"<!DOCTYPE") {
             return Err(Fault::Markup.at(span.start));
         }
+        if self.strictness == Strictness::Strict {
+            well_formed::doctype(self.slice(span)).map_err(|e| e.at(span.start))?;
+        }
         Ok(())
     }
 

@@ -221,8 +221,8 @@ impl fmt::Debug for CheckedInit {
 
 /// An init request whose keys are there, right or not.
 pub struct UnwrappedInit {
-    sealed: Encrypt0<InitHeader>,
-    keys: InitKeys,
+    pub(in crate::seal) sealed: Encrypt0<InitHeader>,
+    pub(in crate::seal) keys: InitKeys,
     exchange: Option<CompletedKeyExchange>,
 }
 
@@ -233,6 +233,12 @@ impl UnwrappedInit {
         let (h, layer) = (sealed.protected().to_vec(), sealed.layer);
         let plaintext = keys.init.open(Number::ZERO, sealed)?.freeze();
         Ok((OpenedInit { h, layer, keys, exchange }, plaintext))
+    }
+
+    /// It opened.
+    pub(in crate::seal) fn into_opened(self) -> OpenedInit {
+        let Self { sealed, keys, exchange } = self;
+        OpenedInit { h: sealed.protected().to_vec(), layer: sealed.layer, keys, exchange }
     }
 }
 
@@ -276,8 +282,8 @@ impl fmt::Debug for OpenedInit {
 /// An init response that is not sealed yet.
 #[derive(Debug)]
 pub struct InitResponse {
-    r: Vec<u8>,
-    keys: SessionKeys,
+    pub(in crate::seal) r: Vec<u8>,
+    pub(in crate::seal) keys: SessionKeys,
 }
 
 impl InitResponse {

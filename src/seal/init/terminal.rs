@@ -9,9 +9,11 @@ use crate::crypto::{
     ActiveKeyExchange, Algorithm, CryptoProvider, InvalidShare, Key, KeyTransport, NamedGroup, OpenFailed,
     RandomFailed, RsaPublicKey, SecureRandom, SharedSecret,
 };
-use crate::seal::header::{Init, KeyShare, decode_init_response, encode_init};
+use crate::seal::data::SealedDocument;
+use crate::seal::header::{Encrypt0, Init, KeyShare, ReplyHeader, decode_init_response, encode_init};
 use crate::seal::schedule::{InitKeys, SessionKeys};
 use crate::seal::{Direction, Layer, Malformed, Number, Plaintext};
+use crate::syncml::Form;
 
 /// What a terminal asks for.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +46,7 @@ pub enum StartInitError {
 /// An init request that is not sealed yet.
 pub struct InitRequest {
     h: Vec<u8>,
-    keys: InitKeys,
+    pub(in crate::seal) keys: InitKeys,
     layer: Layer,
     exchange: Option<Box<dyn ActiveKeyExchange>>,
     require_exchange: bool,
@@ -104,7 +106,7 @@ impl fmt::Debug for InitRequest {
 
 /// An init request that was sealed and waits for its response.
 #[derive(Debug)]
-pub struct PendingInit(InitRequest);
+pub struct PendingInit(pub(in crate::seal) InitRequest);
 
 /// Why an answer is no init response to this request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -129,17 +131,47 @@ pub struct Established {
     pub exchanged: bool,
     /// Whether the session ends already (PROTOCOL section 3.6).
     pub end: bool,
-    /// The opened plaintext: of a handshake, the empty map.
+    /// The opened plaintext: of a handshake in the message layer, the empty map; in the data layer, the document.
     pub plaintext: Bytes,
 }
 
 impl PendingInit {
-    /// Takes the answer, which opens only if it comes from the gateway that has the recipient's key.
+    /// Takes the answer of the message layer, which opens only if it comes from the gateway that has the recipient's key.
     pub fn handle_response(
         self,
         provider: &dyn CryptoProvider,
         response: BytesMut,
     ) -> Result<Established, InitResponseError> {
+        let (keys, sealed, exchanged) = self.derive(provider, response)?;
+        let end = sealed.header.end;
+        let plaintext =
+            keys.s2c.open(Number::ZERO, sealed).map_err(|OpenFailed| InitResponseError::CannotOpen)?.freeze();
+        Ok(Established { keys, exchanged, end, plaintext })
+    }
+
+    /// Takes the answer of the data layer, a document that came with the Content-Type field value `content_type`. Its
+    /// plaintext is the original document.
+    pub fn handle_document(
+        self,
+        provider: &dyn CryptoProvider,
+        form: Form,
+        content_type: &[u8],
+        response: BytesMut,
+    ) -> Result<Established, InitResponseError> {
+        let (seal, document) = SealedDocument::split(form, content_type, response).map_err(Malformed::from)?;
+        let (keys, sealed, exchanged) = self.derive(provider, seal)?;
+        let opened = document.open(&keys.s2c, Number::ZERO, &sealed, None);
+        let opened = opened.map_err(|OpenFailed| InitResponseError::CannotOpen)?;
+        let plaintext = opened.check().map_err(Malformed::from)?;
+        Ok(Established { end: sealed.header.end, keys, exchanged, plaintext })
+    }
+
+    /// The session's keys, if this is the init response, and whether a key exchange took part in them.
+    fn derive(
+        self,
+        provider: &dyn CryptoProvider,
+        response: BytesMut,
+    ) -> Result<(SessionKeys, Encrypt0<ReplyHeader>, bool), InitResponseError> {
         let Self(InitRequest { h, keys, layer, exchange, require_exchange }) = self;
         let mut sealed = decode_init_response(layer, response)?;
         if sealed.header.alg != i128::from(keys.alg.cose_id()) {
@@ -151,11 +183,8 @@ impl PendingInit {
             (None, _) if require_exchange => return Err(InitResponseError::NoExchange),
             (None, _) => None,
         };
-        let (sid, end) = (sealed.header.sid, sealed.header.end);
-        let keys = keys.session(provider, layer, sid, secret.as_ref(), &h, sealed.protected());
-        let plaintext =
-            keys.s2c.open(Number::ZERO, sealed).map_err(|OpenFailed| InitResponseError::CannotOpen)?.freeze();
-        Ok(Established { keys, exchanged: secret.is_some(), end, plaintext })
+        let keys = keys.session(provider, layer, sealed.header.sid, secret.as_ref(), &h, sealed.protected());
+        Ok((keys, sealed, secret.is_some()))
     }
 }
 

@@ -1,0 +1,185 @@
+//! Opening a document in the data layer, in the buffer in which it came.
+
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+
+use super::aad::{Aad, Envelope};
+use super::insertion::Carrier;
+use super::layout::{Layout, find_mark};
+use super::{Flaw, Unfit, check_charset};
+use crate::crypto::{OpenFailed, TAG_LEN};
+use crate::seal::base64::decode_in_place;
+use crate::seal::header::Encrypt0;
+use crate::seal::schedule::DirectionKey;
+use crate::seal::{Number, NumberedHeader, OpenedInit, Reason, SessionKeys, UnwrappedInit};
+use crate::syncml::{Form, wbxml};
+
+/// A document out of which the seal was taken. Its pieces are decoded, and as secret as before.
+pub struct SealedDocument {
+    form: Form,
+    content_type: Box<[u8]>,
+    /// The document behind `start`; what stands before is of no use any more.
+    buffer: BytesMut,
+    start: usize,
+    /// In offsets of the document.
+    pieces: Vec<Piece>,
+}
+
+/// A piece of the ciphertext in its place.
+#[derive(Debug)]
+struct Piece {
+    /// What it takes up, as it was encoded.
+    slot: Range<usize>,
+    /// Where its bytes are, decoded.
+    bytes: Range<usize>,
+}
+
+impl SealedDocument {
+    /// Takes the seal out of a document that came with the Content-Type field value `content_type`, and finds and decodes
+    /// its pieces. Gives the COSE_Encrypt0, to be decoded, and the document to be opened with it.
+    ///
+    /// # Errors
+    /// The document is not one that a sealer makes: `malformed`.
+    pub fn split(form: Form, content_type: &[u8], mut buffer: BytesMut) -> Result<(BytesMut, Self), Unfit> {
+        check_charset(form, content_type)?;
+        let mark = find_mark(form, &buffer)?;
+        let Carrier { seal, range } = Carrier::read(form, &buffer, &mark)?;
+        let flaw = || Flaw::Carrier.at(mark.emi.start);
+        let inserted = buffer.get(range.clone()).ok_or_else(flaw)?.to_vec();
+        // What stands before the seal moves behind it; that is the shorter way.
+        let start = inserted.len();
+        buffer.copy_within(..range.start, start);
+        let document = buffer.get_mut(start..).ok_or_else(flaw)?;
+        let layout = Layout::read(form, document)?;
+        // Inserted again it would be the same bytes, in the same place.
+        if layout.place.offset != range.start || layout.place.insertion.bytes(form, &seal) != inserted {
+            return Err(flaw());
+        }
+        let decode = |slot: Range<usize>| {
+            let at = slot.start;
+            let bytes = document.get_mut(slot.clone()).and_then(|content| decode(form, content));
+            let bytes = bytes.ok_or_else(|| Flaw::Piece.at(at))?;
+            Ok(Piece { slot, bytes: at + bytes.start..at + bytes.end })
+        };
+        let pieces = layout.spans.into_iter().map(decode).collect::<Result<_, Unfit>>()?;
+        Ok((seal, Self { form, content_type: content_type.into(), buffer, start, pieces }))
+    }
+
+    /// Opens it in place. The skeleton is copied into what is authenticated, and comes back from there.
+    pub(in crate::seal) fn open<H>(
+        self,
+        key: &DirectionKey,
+        number: Number,
+        sealed: &Encrypt0<H>,
+        target: Option<&str>,
+    ) -> Result<OpenedDocument, OpenFailed> {
+        let Self { form, content_type, mut buffer, start, pieces } = self;
+        let slots: Vec<_> = pieces.iter().map(|piece| piece.slot.clone()).collect();
+        let lengths = pieces.iter().map(|piece| piece.bytes.len());
+        let envelope =
+            Envelope { direction: sealed.direction, target: target.map(str::as_bytes), content_type: &content_type };
+        let document = buffer.get(start..).ok_or(OpenFailed)?;
+        let aad = Aad::new(sealed.protected(), envelope, document, &slots, lengths);
+
+        // Ciphertext and tag, together at the front: where the seal was, there is room for the tag at least.
+        let mut end = 0;
+        for Piece { bytes, .. } in &pieces {
+            buffer.copy_within(start + bytes.start..start + bytes.end, end);
+            end += bytes.len();
+        }
+        let tag = buffer.get_mut(end..end + TAG_LEN).ok_or(OpenFailed)?;
+        tag.copy_from_slice(sealed.ciphertext().get(..TAG_LEN).ok_or(OpenFailed)?);
+        let ciphertext = buffer.get_mut(..end + TAG_LEN).ok_or(OpenFailed)?;
+        key.open_detached(number, &aad.bytes, ciphertext)?;
+
+        // Apart again, from the back: nothing comes to stand further in front than it was.
+        let opened = aad.skeleton().map(<[u8]>::len).sum::<usize>() + end;
+        let mut spans: Vec<Range<usize>> = Vec::with_capacity(pieces.len());
+        let mut to = opened;
+        let mut lengths = pieces.iter().rev().map(|piece| piece.bytes.len());
+        for part in aad.skeleton().rev() {
+            let place = to.checked_sub(part.len()).and_then(|from| buffer.get_mut(from..to));
+            place.ok_or(OpenFailed)?.copy_from_slice(part);
+            to -= part.len();
+            let Some(length) = lengths.next() else { break };
+            buffer.copy_within(end - length..end, to - length);
+            spans.push(to - length..to);
+            end -= length;
+            to -= length;
+        }
+        spans.reverse();
+        buffer.truncate(opened);
+        Ok(OpenedDocument { form, bytes: buffer.freeze(), spans })
+    }
+}
+
+impl std::fmt::Debug for SealedDocument {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SealedDocument").field("form", &self.form).field("pieces", &self.pieces.len()).finish()
+    }
+}
+
+/// Decodes the content of a span that is one piece, where it stands.
+fn decode(form: Form, content: &mut [u8]) -> Option<Range<usize>> {
+    match form {
+        Form::Xml => decode_in_place(content).ok().map(|len| 0..len),
+        Form::Wbxml => {
+            let len = wbxml::sole_opaque(content)?.len();
+            // A sealer has no empty pieces.
+            (len > 0).then(|| content.len() - len..content.len())
+        }
+    }
+}
+
+/// A document that opened: its sender has the keys. What it says is shown when it was [checked](Self::check).
+pub struct OpenedDocument {
+    form: Form,
+    bytes: Bytes,
+    spans: Vec<Range<usize>>,
+}
+
+impl OpenedDocument {
+    /// The original document, byte for byte.
+    ///
+    /// # Errors
+    /// It is none that a sealer takes, or its spans are not those that were put back: `malformed`.
+    pub fn check(self) -> Result<Bytes, Unfit> {
+        let layout = Layout::read(self.form, &self.bytes)?;
+        if layout.spans == self.spans { Ok(self.bytes) } else { Err(Flaw::OtherSpans.at(0)) }
+    }
+}
+
+impl std::fmt::Debug for OpenedDocument {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenedDocument").field("form", &self.form).field("len", &self.bytes.len()).finish()
+    }
+}
+
+impl SessionKeys {
+    /// Opens the document of a request to `target`, or of a response. A failure says [`Reason::Malformed`] for a seal of
+    /// another algorithm or layer, otherwise [`Reason::CannotOpen`].
+    pub fn open_document(
+        &self,
+        sealed: &Encrypt0<NumberedHeader>,
+        document: SealedDocument,
+        target: Option<&str>,
+    ) -> Result<OpenedDocument, Reason> {
+        let key = self.key_for(sealed)?;
+        let number = sealed.header.number;
+        document.open(key, number, sealed, target).map_err(|OpenFailed| Reason::CannotOpen)
+    }
+}
+
+impl UnwrappedInit {
+    /// Opens it in the data layer, with the document that it came in. If there was no time of issue, that is a
+    /// handshake's.
+    pub fn open_document(
+        self,
+        document: SealedDocument,
+        target: &str,
+    ) -> Result<(OpenedInit, OpenedDocument), OpenFailed> {
+        let opened = document.open(&self.keys.init, Number::ZERO, &self.sealed, Some(target))?;
+        Ok((self.into_opened(), opened))
+    }
+}
