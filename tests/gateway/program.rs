@@ -1,0 +1,61 @@
+//! The built program, `syncseal gateway FILE`: what only it has is its log, its signals and its exit status.
+
+use std::net::SocketAddr;
+
+use tempfile::TempDir;
+
+use crate::common::Program;
+use crate::http::post_seal;
+use crate::logs::{assert_tells_nothing, traffic};
+use crate::server::Server;
+use crate::syncml::{FIRST, accepted};
+use crate::terminal::Terminal;
+use crate::world::{policy_text, public_key, write_key};
+
+/// The program in front of a server.
+struct Running {
+    program: Program,
+    addr: SocketAddr,
+    server: Server,
+    _dir: TempDir,
+}
+
+async fn start(tables: &str, route: &str) -> Running {
+    let dir = tempfile::tempdir().unwrap();
+    write_key(&dir);
+    let server = Server::tcp().await;
+    let text = policy_text("127.0.0.1:0", &server.address, tables, route);
+    std::fs::write(dir.path().join("gateway.toml"), text).unwrap();
+    let mut program = Program::syncseal(["gateway", "gateway.toml"], dir.path(), "gateway");
+    let addr = program.listening().await;
+    Running { program, addr, server, _dir: dir }
+}
+
+#[tokio::test]
+async fn the_programs_log_holds_no_contents_credentials_or_keys() {
+    let log = "[log]\nfilter = \"info,syncseal=trace\"";
+    let mut running = start(log, "plaintext = \"permit\"\nhost = \"target\"").await;
+    traffic(running.addr, &public_key(), &running.server).await;
+    running.program.terminate();
+    assert!(running.program.ended().await.success());
+    assert_tells_nothing(&running.program.log());
+}
+
+#[tokio::test]
+async fn a_signal_lets_the_exchange_in_flight_be_finished() {
+    let mut running = start("", "").await;
+    let mut terminal = Terminal::at(running.addr, &public_key()).await;
+    let release = running.server.will_hold();
+    let (addr, sealed) = (running.addr, terminal.seal_message(&FIRST));
+    let exchange = tokio::spawn(async move { post_seal(addr, &sealed).await });
+    running.server.has_seen(1).await;
+    running.program.terminate();
+    // It stops listening before the exchange is over.
+    while tokio::net::TcpStream::connect(addr).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(!exchange.is_finished());
+    drop(release);
+    terminal.open(&exchange.await.unwrap()).assert_says(200, &accepted());
+    assert!(running.program.ended().await.success());
+}
