@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{Exit, complain, print};
-use crate::crypto::{RsaPrivateKey, SystemRandom};
+use crate::crypto::{RsaPrivateKey, RsaPublicKey, SystemRandom};
 
 /// Makes a gateway's RSA key, and prints its pin.
 ///
@@ -26,23 +26,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Exit> {
+    let key = make(&args.file, args.bits.parse().map_err(|_| Exit::Usage)?)?;
     let public_file = public_file(&args.file);
-    for file in [&args.file, &public_file] {
-        if file.symlink_metadata().is_ok() {
-            complain(format_args!("syncseal: {} is there already; a key is never overwritten", file.display()));
-            return Err(Exit::Usage);
-        }
-    }
-    let bits = args.bits.parse().map_err(|_| Exit::Usage)?;
-    let key = RsaPrivateKey::generate(bits, &SystemRandom).map_err(|error| {
-        complain(format_args!("syncseal: no key could be made: {error}"));
-        Exit::Internal
-    })?;
-    write_new(&args.file, 0o600, &key.to_pem())?;
-    write_new(&public_file, 0o644, &key.public().to_pem()).inspect_err(|_| {
-        // Half a pair is of no use, and this private key has not left its file.
-        let _ = fs::remove_file(&args.file);
-    })?;
     complain(format_args!(
         "{}: the private key. It stays with the gateway, whose policy names it: keys = [{:?}]\n\
          {}: the public key, for the policies of agents: key = {:?}\n\
@@ -52,8 +37,29 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
         public_file.display(),
         name(&public_file),
     ));
-    print(&format!("{}\n", key.public().key_id()));
+    print(&format!("{}\n", key.key_id()));
     Ok(())
+}
+
+/// Makes a key of so many bits: the private one in `file`, the public one beside it. Says what went wrong.
+pub(super) fn make(file: &Path, bits: usize) -> Result<RsaPublicKey, Exit> {
+    let public_file = public_file(file);
+    for file in [file, &public_file] {
+        if file.symlink_metadata().is_ok() {
+            complain(format_args!("syncseal: {} is there already; a key is never overwritten", file.display()));
+            return Err(Exit::Usage);
+        }
+    }
+    let key = RsaPrivateKey::generate(bits, &SystemRandom).map_err(|error| {
+        complain(format_args!("syncseal: no key could be made: {error}"));
+        Exit::Internal
+    })?;
+    write_new(file, 0o600, &key.to_pem())?;
+    write_new(&public_file, 0o644, &key.public().to_pem()).inspect_err(|_| {
+        // Half a pair is of no use, and this private key has not left its file.
+        let _ = fs::remove_file(file);
+    })?;
+    Ok(key.public().clone())
 }
 
 /// `gateway.pub.pem` beside `gateway.pem`; `key.pub.pem` beside `key`.

@@ -6,6 +6,7 @@
 
 mod agent;
 mod check;
+mod demo;
 mod exit;
 mod gateway;
 mod inspect;
@@ -36,6 +37,9 @@ pub struct Command {
 }
 
 const HELP: &str = "\
+To see it at work:
+  syncseal demo
+
 To put it in front of a server:
   syncseal keygen gateway.pem       make the gateway's key
   syncseal check gateway.toml       see whether the policy is right
@@ -57,6 +61,7 @@ enum Verb {
     Keygen(keygen::Args),
     Keyid(keyid::Args),
     Inspect(inspect::Args),
+    Demo(demo::Args),
     Version(version::Args),
 }
 
@@ -86,6 +91,7 @@ pub fn run(command: Command, env: &Environment) -> Result<(), Exit> {
         Verb::Keygen(args) => keygen::run(&args),
         Verb::Keyid(args) => keyid::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
+        Verb::Demo(args) => demo::run(&args),
         Verb::Version(args) => version::run(&args),
     }
 }

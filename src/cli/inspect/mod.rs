@@ -69,6 +69,15 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
     fs::read(file)
 }
 
+/// A body as `syncseal inspect` shows it; what is wrong with it, if anything, at the end.
+pub(super) fn text(bytes: &[u8]) -> String {
+    let mut out = String::new();
+    if let Err(error) = show(bytes, &mut out) {
+        out.push_str(&format!("{error}\n"));
+    }
+    out
+}
+
 /// Writes `bytes`, decoded, to `out`: before a fault, what came before it.
 fn show(bytes: &[u8], out: &mut String) -> Result<(), Unreadable> {
     let len = bytes.len();

@@ -1,0 +1,79 @@
+//! `syncseal demo`: server, gateway, agent and client on this machine, and what passes between them.
+//!
+//! Everything is real and in this process: [`crate::sample`]'s server and client, a gateway and an agent under policies
+//! that are shown, a fresh key, sockets on loopback, and taps that record them. What is claimed is checked there and
+//! then; what does not hold is said, and makes the exit status 70.
+//!
+//! `stage` starts everything, `steps` is what is played and expected, `tap` records, `contacts` are the address books,
+//! `show` prints, `keep` says how to go on.
+
+mod contacts;
+mod keep;
+mod show;
+mod stage;
+mod steps;
+mod tap;
+
+use std::fmt::Display;
+
+use tokio::runtime;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
+use super::log::LogArgs;
+use super::{Exit, complain};
+use crate::net::drain;
+use crate::policy::{Log, LogFormat};
+
+use show::Show;
+
+/// Shows it at work: a server, a gateway, an agent and a client on this machine.
+///
+/// Contacts are synchronized both ways, in XML and in WBXML, and clients that must not get through are refused. At each
+/// step you see what the client sent, what went over the wire, and what an eavesdropper has of it. Needs no files and no
+/// network, listens on loopback only, and leaves nothing behind. The exit status is 0 if all was as it should be, and
+/// otherwise 70.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  syncseal demo
+  syncseal demo | grep wire       only what went over the wire
+  syncseal demo --keep            then try it with a client of your own")]
+pub(super) struct Args {
+    /// Leave server, gateway and agent running until SIGINT or SIGTERM, and say how to reach them.
+    #[arg(long)]
+    keep: bool,
+
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Exit> {
+    // What is logged would stand between what is shown.
+    args.log.start(&Log { format: LogFormat::Auto, filter: Targets::new().with_default(LevelFilter::OFF) });
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build().map_err(cannot_go_on)?;
+    runtime.block_on(async {
+        let signals = drain::on_signals().map_err(cannot_go_on)?;
+        let mut show = Show::new();
+        let stage = tokio::select! {
+            stage = steps::play(&mut show) => stage?,
+            () = signals.draining() => return Err(Exit::Forced),
+        };
+        if show.failed() > 0 {
+            complain(format_args!("syncseal: {} things were not as they should be (FAILED above)", show.failed()));
+            return Err(Exit::Internal);
+        }
+        if args.keep {
+            keep::say_how(&mut show, &stage);
+            signals.draining().await;
+        }
+        tokio::select! {
+            () = stage.end() => Ok(()),
+            () = signals.ending() => Err(Exit::Forced),
+        }
+    })
+}
+
+/// An error that ends the demo, said.
+fn cannot_go_on(error: impl Display) -> Exit {
+    complain(format_args!("syncseal: the demo cannot go on: {error}"));
+    Exit::Internal
+}

@@ -1,0 +1,184 @@
+//! What is on stage: the sample server, a gateway before it, an agent, and the taps on the two ways between them.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use super::contacts::{Book, INGRID, JONAS, KOFI, MIRA};
+use super::show::Show;
+use super::tap::Tap;
+use super::{Exit, cannot_go_on};
+use crate::agent::Agent;
+use crate::cli::keygen;
+use crate::crypto::{Algorithm, SystemRandom};
+use crate::gateway::{Gateway, Surroundings};
+use crate::net::drain::Trigger;
+use crate::net::server::Listener;
+use crate::policy::{AgentPolicy, Environment, GatewayPolicy};
+use crate::sample::{Config, Server};
+use crate::session::WallClock;
+
+/// What the client shows to the server.
+pub(super) const USER: &str = "alice";
+pub(super) const PASSWORD: &str = "wonderland-1865";
+/// The path of the server, of the gateway's route, and of what clients ask the agent for.
+pub(super) const PATH: &str = "/sync";
+/// The length of the gateway's key, which is what `keygen` makes if it is not told otherwise.
+const KEY_BITS: usize = 3072;
+
+/// Everything that runs. Dropped, it leaves nothing behind.
+#[derive(Debug)]
+pub(super) struct Stage {
+    directory: TempDir,
+    trigger: Trigger,
+    pin: String,
+    /// Between agents and gateway.
+    pub(super) wire: Tap,
+    /// Between gateway and server.
+    pub(super) behind: Tap,
+    pub(super) server: SocketAddr,
+    pub(super) gateway: SocketAddr,
+    pub(super) agent: SocketAddr,
+    pub(super) client_book: Book,
+    pub(super) server_book: Book,
+}
+
+impl Stage {
+    /// Starts the server, a gateway with a fresh key, and an agent, and shows their policies.
+    pub(super) async fn set_up(show: &mut Show) -> Result<Self, Exit> {
+        let directory = TempDir::with_prefix("syncseal-demo-").map_err(cannot_go_on)?;
+        let dir = directory.path();
+        let trigger = Trigger::new();
+        let client_book = Book::new(dir.join("client"), &[MIRA, JONAS]).map_err(cannot_go_on)?;
+        let server_book = Book::new(dir.join("server"), &[INGRID, KOFI]).map_err(cannot_go_on)?;
+
+        let config = Config { user: USER.into(), password: PASSWORD.into(), ..Config::default() };
+        let sample = Arc::new(Server::new(server_book.directory(), config).map_err(cannot_go_on)?);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(cannot_go_on)?;
+        let server = listener.local_addr().map_err(cannot_go_on)?;
+        let drain = trigger.subscribe();
+        tokio::spawn(sample.serve(listener, async move { drain.draining().await }));
+        let behind = Tap::before(server).await.map_err(cannot_go_on)?;
+
+        let key_file = dir.join("gateway.pem");
+        let key =
+            tokio::task::spawn_blocking(move || keygen::make(&key_file, KEY_BITS)).await.map_err(cannot_go_on)??;
+        let pin = key.key_id().to_string();
+        show.line("policy", &format!("$ syncseal keygen gateway.pem       (RSA, {KEY_BITS} bits, fresh)"));
+        show.line("policy", &pin);
+
+        let text = gateway_policy(behind.addr());
+        show_policy(show, "gateway.toml", &text);
+        let gateway = start_gateway(dir, &trigger, "gateway.toml", &text).await?;
+        let wire = Tap::before(gateway).await.map_err(cannot_go_on)?;
+        let text = agent_policy(wire.addr(), &pin);
+        show_policy(show, "agent.toml", &text);
+        let agent = start_agent(dir, &trigger, "agent.toml", &text).await?;
+        Ok(Self { directory, trigger, pin, wire, behind, server, gateway, agent, client_book, server_book })
+    }
+
+    /// Starts another agent, which asks for this algorithm and no other.
+    pub(super) async fn another_agent(&self, show: &mut Show, algorithm: Algorithm) -> Result<SocketAddr, Exit> {
+        let crypto = format!("[crypto]\nalgorithms = [{:?}]\n", algorithm.name());
+        crypto.lines().for_each(|line| show.line("policy", &format!("  {line}")));
+        let text = format!("{}\n{crypto}", agent_policy(self.wire.addr(), &self.pin));
+        start_agent(self.directory.path(), &self.trigger, "another-agent.toml", &text).await
+    }
+
+    /// Where the files are.
+    pub(super) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// A file with a first message of the client's, once there was one.
+    pub(super) fn message_file(&self) -> PathBuf {
+        self.directory.path().join("message.xml")
+    }
+
+    /// Writes that file.
+    pub(super) fn keep_message(&self, message: &[u8]) -> Result<(), Exit> {
+        fs::write(self.message_file(), message).map_err(cannot_go_on)
+    }
+
+    /// Lets everything finish what it does, and ends it.
+    pub(super) async fn end(self) {
+        self.trigger.drain();
+        self.trigger.released().await;
+    }
+}
+
+/// The URL of what listens at an address.
+pub(super) fn url(addr: SocketAddr) -> String {
+    format!("http://{addr}{PATH}")
+}
+
+fn gateway_policy(server: SocketAddr) -> String {
+    format!(
+        "version = 1\n\n\
+         [gateway]\n\
+         listen = [\"127.0.0.1:0\"]  # 0: the system chooses the port\n\
+         keys = [\"gateway.pem\"]\n\n\
+         [crypto]\n\
+         algorithms = [{:?}]  # no other is allowed\n\n\
+         [[route]]\n\
+         path = {PATH:?}\n\
+         upstream = \"http://{server}\"  # the server\n",
+        Algorithm::A256Gcm.name(),
+    )
+}
+
+fn agent_policy(gateway: SocketAddr, pin: &str) -> String {
+    format!(
+        "version = 1\n\n\
+         [agent]\n\
+         listen = [\"127.0.0.1:0\"]\n\
+         gateway = {:?}\n\
+         key = \"gateway.pub.pem\"\n\
+         pin = {pin:?}\n",
+        url(gateway)
+    )
+}
+
+fn show_policy(show: &mut Show, name: &str, text: &str) {
+    show.line("policy", "");
+    show.line("policy", &format!("# {name}"));
+    text.lines().for_each(|line| show.line("policy", line));
+}
+
+/// Starts a gateway as its policy says, and gives the address that it got.
+async fn start_gateway(dir: &Path, trigger: &Trigger, name: &str, text: &str) -> Result<SocketAddr, Exit> {
+    let file = dir.join(name);
+    fs::write(&file, text).map_err(cannot_go_on)?;
+    // No variables, so that it is the same demo everywhere.
+    let policy = GatewayPolicy::load(&file, &Environment::default()).map_err(cannot_go_on)?;
+    let gateway = Gateway::in_memory(&policy, Surroundings::default()).map_err(cannot_go_on)?;
+    let (listener, addr) = bind(&policy.listen).await?;
+    tokio::spawn(gateway.serve(listener, trigger.subscribe()));
+    Ok(addr)
+}
+
+/// Starts an agent as its policy says, and gives the address that it got.
+async fn start_agent(dir: &Path, trigger: &Trigger, name: &str, text: &str) -> Result<SocketAddr, Exit> {
+    let file = dir.join(name);
+    fs::write(&file, text).map_err(cannot_go_on)?;
+    let policy = AgentPolicy::load(&file, &Environment::default()).map_err(cannot_go_on)?;
+    let (listener, addr) = bind(&policy.listen).await?;
+    let agent = Agent::new(policy, Arc::new(WallClock), Arc::new(SystemRandom)).map_err(cannot_go_on)?;
+    let drain = trigger.subscribe();
+    tokio::spawn(async move { agent.serve(listener, drain).await });
+    Ok(addr)
+}
+
+async fn bind(listen: &[SocketAddr]) -> Result<(Listener, SocketAddr), Exit> {
+    let wanted = listen.first().copied().unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
+    let listener = Listener::bind(wanted).await.map_err(|error| {
+        cannot_go_on(error);
+        Exit::Bind
+    })?;
+    let addr = listener.local_addr().map_err(cannot_go_on)?;
+    Ok((listener, addr))
+}
