@@ -215,7 +215,7 @@ pub(super) fn digits(number: usize) -> String {
     let plain = number.to_string();
     let mut out = String::with_capacity(plain.len() + plain.len() / 3);
     for (index, digit) in plain.chars().enumerate() {
-        if index > 0 && (plain.len() - index) % 3 == 0 {
+        if index > 0 && (plain.len() - index).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);

@@ -268,3 +268,55 @@ impl HttpExchange {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUEST: &[u8] = b"POST /a HTTP/1.1\r\ncontent-type: text/x\r\ncontent-length: 4\r\n\r\nping";
+    const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\npong";
+
+    #[test]
+    fn messages_are_read_however_they_are_cut() {
+        let two = [REQUEST, REQUEST].concat();
+        for cut in 0..two.len() {
+            let mut stream = Stream::default();
+            let (first, second) = two.split_at(cut);
+            let complete = stream.hear(first, Duration::ZERO) + stream.hear(second, Duration::from_secs(1));
+            assert_eq!((complete, stream.messages.len()), (2, 2), "{cut}");
+            for message in &stream.messages {
+                assert_eq!((message.start_line.as_str(), message.body()), ("POST /a HTTP/1.1", &b"ping"[..]));
+                assert_eq!(message.content_type, "text/x");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_passes_is_kept_and_the_request_that_is_meant_is_changed() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let tap = Tap::before(listener.local_addr().unwrap()).await.unwrap();
+        tap.tamper_with(2);
+        let server = tokio::spawn(async move {
+            let mut arrived = Vec::new();
+            for _ in 0..3 {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let mut request = vec![0; REQUEST.len()];
+                socket.read_exact(&mut request).await.unwrap();
+                socket.write_all(RESPONSE).await.unwrap();
+                arrived.push(request);
+            }
+            arrived
+        });
+        for _ in 0..3 {
+            assert_eq!(replay(tap.addr(), REQUEST).await.unwrap().body(), b"pong");
+        }
+        let arrived = server.await.unwrap();
+        assert!(arrived[0] == REQUEST && arrived[2] == REQUEST);
+        assert!(arrived[1].ends_with(b"pinf"));
+
+        assert_eq!(tap.exchanges().len(), 3);
+        assert_eq!(tap.len(), 3 * (REQUEST.len() + RESPONSE.len()));
+        assert!(tap.has(b"ping") && tap.has(b"pong"));
+        assert!(!tap.has(b"pinf") && !tap.has(b"pingping"));
+    }
+}

@@ -69,10 +69,13 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
     fs::read(file)
 }
 
-/// A body as `syncseal inspect` shows it; what is wrong with it, if anything, at the end.
+/// A body as `syncseal inspect` shows it: the first line says what it is, and the last what is wrong with it, if anything.
 pub(super) fn text(bytes: &[u8]) -> String {
     let mut out = String::new();
     if let Err(error) = show(bytes, &mut out) {
+        if out.is_empty() {
+            out.push_str(&format!("{} bytes that cannot be shown\n", bytes.len()));
+        }
         out.push_str(&format!("{error}\n"));
     }
     out
