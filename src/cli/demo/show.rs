@@ -71,7 +71,7 @@ impl Show {
     }
 
     /// Says what was expected and whether it is so.
-    pub(super) fn expect(&mut self, holds: bool, what: &str) {
+    pub(super) fn check(&mut self, holds: bool, what: &str) {
         if holds {
             self.line("check", &format!("{GOOD}ok{GOOD:#}      {what}"));
         } else {
@@ -85,7 +85,7 @@ impl Show {
         let style = if found { BAD } else { GOOD };
         self.line("spy", &format!("  {what:<48} found: {style}{}{style:#}", if found { "yes" } else { "no" }));
         if found != expected {
-            self.expect(false, &format!("{what}: found: {}", if expected { "yes" } else { "no" }));
+            self.check(false, &format!("{what}: found: {}", if expected { "yes" } else { "no" }));
         }
     }
 
@@ -230,11 +230,11 @@ mod tests {
     #[test]
     fn what_does_not_hold_is_counted() {
         let mut show = Show::new();
-        show.expect(true, "");
+        show.check(true, "");
         show.found("", false, false);
         show.found("", true, true);
         assert_eq!(show.failed(), 0);
-        show.expect(false, "");
+        show.check(false, "");
         show.found("", true, false);
         show.found("", false, true);
         assert_eq!(show.failed(), 3);

@@ -145,7 +145,7 @@ impl Play<'_> {
         self.eavesdrop(&handshake, &JONAS);
         let names = agreed.map(|(algorithm, group)| format!("{}, {}", algorithm.name(), group.name()));
         let strong = agreed.is_some_and(|(algorithm, _)| algorithm == Algorithm::A256Gcm);
-        self.show.expect(strong, "a session key for AES-256, and a key exchange, so that there is forward secrecy");
+        self.show.check(strong, "a session key for AES-256, and a key exchange, so that there is forward secrecy");
         let sealed = handshake.iter().map(HttpExchange::body_bytes).sum();
         self.show.row("handshake", 2 * handshake.len(), 0, sealed, names.unwrap_or_default());
 
@@ -171,7 +171,7 @@ impl Play<'_> {
         self.show.line("client", &format!("{} is new", TOMAS.name));
         self.show.line("server", &format!("{} is gone", INGRID.name));
         self.show.line("server", &format!("{} is new", NOOR.name));
-        self.show.expect(differ, "the address books differ");
+        self.show.check(differ, "the address books differ");
         self.show.row("changes on both sides", 0, 0, 0, "2 by the client, 2 by the server");
         Ok(())
     }
@@ -214,8 +214,8 @@ impl Play<'_> {
         };
         self.show.line("client", &format!("says: {told}"));
         let named = told.starts_with(Reason::EncryptionRequired.name());
-        self.show.expect(named, "refused with status 403 and a sentence that says why");
-        self.show.expect(
+        self.show.check(named, "refused with status 403 and a sentence that says why");
+        self.show.check(
             refused.is_some_and(|refusal| is(&refusal, Reason::EncryptionRequired) && !refusal.keys.is_empty()),
             "with the refusal comes what is offered: algorithms, key transports, groups, the gateway's key id",
         );
@@ -239,12 +239,12 @@ impl Play<'_> {
         self.eavesdrop(&scene.wire, &MIRA);
         self.show.line("client", &format!("says: {}", told(&scene.outcome)));
         let allowed = [i128::from(Algorithm::A256Gcm.cose_id())];
-        self.show.expect(
+        self.show.check(
             refused.is_some_and(|refusal| is(&refusal, reason) && refusal.algorithms == allowed),
             &format!("refused with {}, and told what is allowed: A256GCM", reason.name()),
         );
         self.show
-            .expect(told(&scene.outcome).contains(reason.name()), "the client is told so by the agent, as HTTP 403");
+            .check(told(&scene.outcome).contains(reason.name()), "the client is told so by the agent, as HTTP 403");
         self.expect_kept_from_server(&scene);
         self.refusal_row(name, &scene, reason);
         Ok(())
@@ -254,7 +254,7 @@ impl Play<'_> {
     async fn replayed_request(&mut self) -> Result<(), Exit> {
         let server_before = self.stage.behind.exchanges().len();
         let Some(request) = self.recorded.take() else {
-            self.show.expect(false, "a request was recorded");
+            self.show.check(false, "a request was recorded");
             return Ok(());
         };
         let answer = tap::replay(self.stage.gateway, &request.bytes).await.map_err(cannot_go_on)?;
@@ -264,7 +264,7 @@ impl Play<'_> {
         self.show.wire("answer", &answer);
         self.expect_refusal(&answer, Reason::Replayed);
         let untouched = self.stage.behind.exchanges().len() == server_before;
-        self.show.expect(untouched, "nothing of it reached the server");
+        self.show.check(untouched, "nothing of it reached the server");
         let bytes = request.body().len() + answer.body().len();
         self.show.row("replayed request", 2, 0, bytes, refused(Reason::Replayed));
         Ok(())
@@ -283,7 +283,7 @@ impl Play<'_> {
                 self.show.wire("answer", response);
                 self.expect_refusal(response, Reason::CannotOpen);
             }
-            None => self.show.expect(false, "the agent sent the client's message"),
+            None => self.show.check(false, "the agent sent the client's message"),
         }
         self.show.line("client", &format!("says: {}", told(&scene.outcome)));
         self.expect_kept_from_server(&scene);
@@ -311,7 +311,7 @@ impl Play<'_> {
             self.show.line("", &format!("{name:<16} {phone}   client: {client}   server: {server}"));
         }
         let equal = client == server && client.len() == 5;
-        self.show.expect(equal, &format!("both address books hold the same {} contacts", client.len()));
+        self.show.check(equal, &format!("both address books hold the same {} contacts", client.len()));
         Ok(())
     }
 
@@ -354,29 +354,29 @@ impl Play<'_> {
             .outcome
             .as_ref()
             .is_ok_and(|report| (report.slow, report.sent, report.received) == (slow, sent, received));
-        self.show.expect(holds, &result(&scene.outcome));
+        self.show.check(holds, &result(&scene.outcome));
     }
 
     fn expect_books(&mut self, contacts: &[Contact]) -> Result<(), Exit> {
         let Stage { client_book, server_book, .. } = &self.stage;
         let client = client_book.holds(contacts).map_err(cannot_go_on)?;
         let server = server_book.holds(contacts).map_err(cannot_go_on)?;
-        self.show.expect(client && server, &format!("both address books hold the same {} contacts", contacts.len()));
+        self.show.check(client && server, &format!("both address books hold the same {} contacts", contacts.len()));
         Ok(())
     }
 
     fn expect_transparent(&mut self, scene: &Scene) {
         let holds = scene.is_transparent();
-        self.show.expect(holds, "what the server got is what the client sent, byte for byte, and so back");
+        self.show.check(holds, "what the server got is what the client sent, byte for byte, and so back");
     }
 
     fn expect_kept_from_server(&mut self, scene: &Scene) {
-        self.show.expect(scene.server.is_empty(), "nothing of it reached the server");
+        self.show.check(scene.server.is_empty(), "nothing of it reached the server");
     }
 
     fn expect_refusal(&mut self, answer: &HttpMessage, reason: Reason) {
         let holds = Refusal::from_problem(answer.body()).is_ok_and(|refusal| is(&refusal, reason));
-        self.show.expect(holds, &format!("refused with {}", reason.name()));
+        self.show.check(holds, &format!("refused with {}", reason.name()));
     }
 
     fn refusal_row(&mut self, step: &str, scene: &Scene, reason: Reason) {
