@@ -7,10 +7,9 @@ use std::fmt;
 use bytes::{Bytes, BytesMut};
 use ciborium_ll::Header as Head;
 use coset::cbor::Value;
-use coset::{EncryptionContext, ProtectedHeader};
 use zeroize::Zeroizing;
 
-use super::cbor::{push_bytes, push_head};
+use super::cbor::{push_bytes, push_head, push_text};
 use super::header::{Encrypt0, NumberedHeader, encode_numbered};
 use super::message::Plaintext;
 use super::{Direction, Layer, Malformed, Number, Reason, Sid};
@@ -40,9 +39,24 @@ pub fn external_aad(layer: Layer, direction: Direction, document: [Value; 4]) ->
 }
 
 /// The COSE Enc_structure (RFC 9052, 5.3) over the exact bytes of a protected header: what an AEAD authenticates.
+///
+/// Written in place, for it is made twice in every exchange; a test holds it to coset's.
 pub fn enc_structure(protected: &[u8], external_aad: &[u8]) -> Vec<u8> {
-    let protected = ProtectedHeader { original_data: Some(protected.to_vec()), ..ProtectedHeader::default() };
-    coset::enc_structure_data(EncryptionContext::CoseEncrypt0, protected, external_aad)
+    const CONTEXT: &str = "Encrypt0";
+    let mut out = Vec::with_capacity(1 + 1 + CONTEXT.len() + 2 * 9 + protected.len() + external_aad.len());
+    push_head(&mut out, Head::Array(Some(3)));
+    push_text(&mut out, CONTEXT);
+    push_bytes(&mut out, protected);
+    push_bytes(&mut out, external_aad);
+    out
+}
+
+/// [`external_aad`] of the message layer, which is always the same; a test holds it to that.
+const fn message_aad(direction: Direction) -> &'static [u8] {
+    match direction {
+        Direction::C2s => b"\x87\x6bsyncseal v1\x01\x00\xf6\xf6\xf6\xf6",
+        Direction::S2c => b"\x87\x6bsyncseal v1\x01\x01\xf6\xf6\xf6\xf6",
+    }
 }
 
 /// A key and its iv, for one direction. Zeroed on drop, never printed.
@@ -65,7 +79,7 @@ impl DirectionKey {
 
     /// The seal of a message-layer plaintext under a protected header, in one buffer of its exact size.
     pub(super) fn seal(&self, direction: Direction, number: Number, protected: &[u8], plain: &Plaintext<'_>) -> Bytes {
-        let aad = enc_structure(protected, &external_aad(Layer::Message, direction, NO_DOCUMENT));
+        let aad = enc_structure(protected, message_aad(direction));
         let mut out = Vec::with_capacity(protected.len() + plain.len() + TAG_LEN + FRAME_OVERHEAD);
         push_head(&mut out, Head::Tag(super::header::TAG_ENCRYPT0));
         push_head(&mut out, Head::Array(Some(3)));
@@ -82,7 +96,7 @@ impl DirectionKey {
 
     /// Opens a message-layer seal in place.
     pub(super) fn open<H>(&self, number: Number, sealed: Encrypt0<H>) -> Result<BytesMut, OpenFailed> {
-        let aad = enc_structure(sealed.protected(), &external_aad(sealed.layer, sealed.direction, NO_DOCUMENT));
+        let aad = enc_structure(sealed.protected(), message_aad(sealed.direction));
         let Encrypt0 { frame, mut bytes, .. } = sealed;
         let mut data = bytes.split_off(frame.ciphertext.start);
         self.aead.open_in_place(nonce(&self.iv, number), &aad, &mut data)?;
@@ -229,5 +243,29 @@ impl fmt::Debug for SessionKeys {
             .field("layer", &self.layer)
             .field("sid", &self.sid)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use coset::{EncryptionContext, ProtectedHeader};
+
+    use super::*;
+
+    #[test]
+    fn the_enc_structure_is_the_one_of_coset() {
+        for (protected, aad) in [(0, 0), (24, 19), (300, 255), (255, 256), (7, 70_000)] {
+            let (protected, aad) = (vec![1; protected], vec![2; aad]);
+            let header = ProtectedHeader { original_data: Some(protected.clone()), ..ProtectedHeader::default() };
+            let expected = coset::enc_structure_data(EncryptionContext::CoseEncrypt0, header, &aad);
+            assert!(enc_structure(&protected, &aad) == expected, "{} {}", protected.len(), aad.len());
+        }
+    }
+
+    #[test]
+    fn the_message_layer_authenticates_no_document() {
+        for direction in [Direction::C2s, Direction::S2c] {
+            assert_eq!(message_aad(direction), external_aad(Layer::Message, direction, NO_DOCUMENT));
+        }
     }
 }

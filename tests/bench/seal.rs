@@ -16,7 +16,7 @@ use syncseal::seal::{
     SealedRequest, SessionKeys, Sid,
 };
 
-const SIZES: [(&str, usize); 3] = [("4kB", 4 << 10), ("64kB", 64 << 10), ("1MB", 1 << 20)];
+const SIZES: [(&str, usize); 4] = [("4kB", 4 << 10), ("16kB", 16 << 10), ("64kB", 64 << 10), ("1MB", 1 << 20)];
 
 /// What a gateway does with an init request, from its bytes to the sealed response.
 fn handshake(
