@@ -19,6 +19,7 @@ mod numbers;
 mod plaintext;
 mod program;
 mod refusals;
+mod secrecy;
 mod server;
 mod syncml;
 mod targets;

@@ -90,9 +90,14 @@ impl World {
     }
 }
 
-/// The public half of every gateway's key.
+/// Every gateway's key.
+pub(crate) fn private_key() -> RsaPrivateKey {
+    RsaPrivateKey::from_pem(KEY).unwrap()
+}
+
+/// Its public half.
 pub(crate) fn public_key() -> RsaPublicKey {
-    RsaPrivateKey::from_pem(KEY).unwrap().public().clone()
+    private_key().public().clone()
 }
 
 /// Writes the gateway's private key, as only its owner may read it.
