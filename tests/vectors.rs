@@ -398,7 +398,7 @@ fn documents_that_cannot_be_sealed() {
     File::read("invalid.json", elsewhere).run("document", |case| {
         let content_type = text(&case["content_type"]).as_bytes();
         let form = MediaType::parse(content_type).unwrap().form;
-        expect(case, Sealable::new(form, content_type, &bytes(&case["document"])));
+        expect(case, Sealable::new(form, content_type, bytes(&case["document"]).into()));
     });
 }
 

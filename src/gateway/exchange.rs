@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, request};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, request};
 use http_body_util::Full;
 
 use super::Shared;
+use super::document::Envelope;
 use super::forward::{Inbound, Outbound};
 use super::record::{Decision, Record};
 use super::refuse::{self, Answer};
@@ -21,25 +22,24 @@ use crate::net::fields;
 use crate::net::server::Peer;
 use crate::policy::PlaintextPermit;
 use crate::seal::{
-    self, CheckedInit, Direction, Encrypt0, Fields, HandshakePlaintext, InitHeader, Layer, NumberedHeader, OpenedInit,
-    Reason, Request, SealedRequest, SessionKeys, Sid, Target,
+    self, CheckedInit, Encrypt0, InitHeader, Layer, NumberedHeader, Reason, SessionKeys, Sid, Target, UnwrappedInit,
 };
 use crate::session::{
     self, Kid, Outcome, Pass, Probe, Refused, Sender, SessionFacts, SessionStore, SyncMessage, UnixTime, Waiter,
 };
-use crate::syncml::{Command, Document, Form, Limits};
+use crate::syncml::{Command, Document, Form, Heading, Limits};
 
 /// A message from a terminal, read as far as SyncHdr and the names of its commands.
-struct Message<'a> {
-    content_type: HeaderValue,
-    target: Target<'a>,
-    fields: HeaderMap,
-    bytes: Bytes,
-    document: &'a Document<'a>,
+pub(super) struct Message<'a> {
+    pub(super) content_type: HeaderValue,
+    pub(super) target: Target<'a>,
+    pub(super) fields: HeaderMap,
+    pub(super) bytes: Bytes,
+    pub(super) document: &'a Document<'a>,
 }
 
 /// A message that may be forwarded, for its SyncML session is its sender's.
-struct Admitted<'a> {
+pub(super) struct Admitted<'a> {
     message: Message<'a>,
     asked: Option<Cow<'a, [u8]>>,
     /// None where the policy does not bind SyncML sessions.
@@ -77,22 +77,22 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
     }
 
     /// What stands for the server's answer in a refusal.
-    fn refusal_answer(
+    pub(super) fn refusal_answer(
         &self,
         lane: &Lane,
         reason: Reason,
-        to: Option<(&Document<'_>, HeaderValue)>,
+        to: Option<(&Heading, HeaderValue)>,
         record: &mut Record,
     ) -> Answer {
         record.refused(reason);
         let refusal = refuse::refusal(reason, &lane.accepts, &self.recipients);
         match to {
-            Some((document, content_type)) => refuse::in_syncml(reason, &refusal, document, content_type),
+            Some((heading, content_type)) => refuse::in_syncml(reason, &refusal, heading, content_type),
             None => refuse::in_problem_details(reason, &refusal),
         }
     }
 
-    fn now(&self) -> UnixTime {
+    pub(super) fn now(&self) -> UnixTime {
         self.surroundings.time.now()
     }
 }
@@ -108,9 +108,9 @@ fn sealed_response(response: session::Response) -> Response<Full<Bytes>> {
 
 const SEALED: HeaderValue = HeaderValue::from_static(seal::CONTENT_TYPE);
 
-/// Plaintext.
+/// Documents.
 impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
-    /// Answers a SyncML document that came as such.
+    /// Answers a SyncML document that came as such: one that is sealed, or plaintext.
     #[expect(clippy::too_many_arguments, reason = "each is another part of the one request")]
     async fn syncml(
         &self,
@@ -122,25 +122,35 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         body: Bytes,
         record: &mut Record,
     ) -> Response<Full<Bytes>> {
-        if body.len() > self.message_limit {
-            return self.refuse(lane, Reason::TooLarge, record);
-        }
+        let is_too_large = body.len() > self.message_limit;
         let document = match Document::scan(form, &body, &Limits::default()) {
-            Ok(document) => document,
-            Err(error) => {
+            // The limit is about what is in a seal.
+            Ok(document) if !is_too_large || document.header.seal_marks > 0 => document,
+            Err(error) if !is_too_large => {
                 record.cause = Some(error.to_string());
                 return self.refuse(lane, Reason::Malformed, record);
             }
+            Ok(_) | Err(_) => return self.refuse(lane, Reason::TooLarge, record),
         };
         self.identify(&document, record);
+        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+        if document.header.seal_marks == 1 {
+            let (target, heading) = (target.to_owned(), document.heading());
+            let envelope = Envelope { source, form, content_type, target, headers: parts.headers, heading };
+            return match self.document(lane, &envelope, body.into(), record).await {
+                Ok(response) => sealed_response(response),
+                Err(reason) => {
+                    let to = Some((&envelope.heading, envelope.content_type.clone()));
+                    refuse::syncml_response(self.refusal_answer(lane, reason, to, record))
+                }
+            };
+        }
         record.message = Some(body.len());
         let permit = match document.header.seal_marks {
             0 => lane.route.permit_plaintext().ok_or(Reason::EncryptionRequired),
-            1 => Err(Reason::LayerUnsupported),
             _ => Err(Reason::Malformed),
         };
-        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes();
-        let target = Target::parse(target, &lane.route.targets).map_err(Reason::from);
+        let target = Target::parse(target.as_bytes(), &lane.route.targets).map_err(Reason::from);
         let answer = match permit.and_then(|permit| Ok((permit, target?))) {
             Ok((permit, target)) => {
                 let mut fields = parts.headers;
@@ -165,7 +175,8 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
                 response
             }
             Err(reason) => {
-                refuse::syncml_response(self.refusal_answer(lane, reason, Some((&document, content_type)), record))
+                let to = Some((&document.heading(), content_type));
+                refuse::syncml_response(self.refusal_answer(lane, reason, to, record))
             }
         }
     }
@@ -180,38 +191,22 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         record: &mut Record,
     ) -> Result<Inbound, Reason> {
         let admitted = self.admit(lane, Sender::Plaintext { source }, message).await?;
-        let (inbound, _) = self.deliver(lane, admitted, record).await?;
+        let (inbound, _) = self.deliver(lane, Layer::Message, admitted, record).await?;
         Ok(inbound)
     }
 }
 
-/// Seals.
+/// Seals of either layer, as far as they are the same.
 impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
-    /// Answers a seal of the message layer.
-    async fn sealed(
-        &self,
-        lane: &Lane,
-        source: IpAddr,
-        body: BytesMut,
-        record: &mut Record,
-    ) -> Result<session::Response, Reason> {
-        match seal::decode_request(Layer::Message, body) {
-            Ok(SealedRequest::Init(sealed)) => self.init(lane, source, sealed, record).await,
-            Ok(SealedRequest::Numbered(sealed)) => self.numbered(lane, sealed, record).await,
-            Err(malformed) => {
-                record.cause = Some(malformed.to_string());
-                Err(malformed.into())
-            }
-        }
-    }
-
-    /// Answers a request of a sealed session (PROTOCOL sections 3.4 and 8.1, step 4).
-    async fn numbered(
+    /// Takes a request of a sealed session (PROTOCOL sections 3.4 and 8.1, step 4): finds the session, tells repetitions,
+    /// and records the number if it opens.
+    pub(super) async fn accept<T: Send>(
         &self,
         lane: &Lane,
         sealed: Encrypt0<NumberedHeader>,
+        open: impl FnOnce(&SessionKeys, Encrypt0<NumberedHeader>) -> Result<T, Reason> + Send,
         record: &mut Record,
-    ) -> Result<session::Response, Reason> {
+    ) -> Result<Step<S::Accepted, T>, Reason> {
         let NumberedHeader { sid, number, .. } = *sealed.header();
         (record.sid, record.number) = (Some(sid), Some(number));
         let now = self.now();
@@ -224,74 +219,36 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         let digest = sealed.digest(self.provider);
         match self.store.probe(sid, number, digest, now).await.map_err(Refused::reason)? {
             Probe::Higher => {}
-            Probe::Repeat(response) => return Ok(repeated(response, record)),
-            Probe::Wait(waiter) => return awaited(waiter, record).await,
+            Probe::Repeat(response) => return Ok(Step::Answered(repeated(response, record))),
+            Probe::Wait(waiter) => return awaited(waiter, record).await.map(Step::Answered),
         }
-        let plaintext = session.keys.open(sealed)?;
-        let accepted = match self.store.accept(sid, number, digest, self.now()).await.map_err(Refused::reason)? {
-            Outcome::Accepted(accepted) => accepted,
-            Outcome::Repeat(response) => return Ok(repeated(response, record)),
-            Outcome::Wait(waiter) => return awaited(waiter, record).await,
-        };
-        let sender = Sender::Sealed { sid, kid: &session.facts.kid };
-        let answer = self.opened(lane, sender, &plaintext, record).await;
-        record.end = answer.end;
-        let response = self
-            .store
-            .complete(accepted, answer.end, self.now(), |session, number| {
-                sealed_bytes(session.keys.seal_response(number, answer.end, &answer.as_response(lane).plaintext()))
-            })
-            .await;
-        Ok(response)
-    }
-
-    /// The answer to the opened plaintext of a numbered request, whatever it is.
-    async fn opened(&self, lane: &Lane, sender: Sender<'_>, plaintext: &Bytes, record: &mut Record) -> Answer {
-        let (request, target, form) = match self.read_request(lane, plaintext, record) {
-            Ok(read) => read,
-            Err(reason) => return self.refusal_answer(lane, reason, None, record),
-        };
-        let document = match self.scan(form, request.body, record) {
-            Ok(document) => document,
-            Err(reason) => return self.refusal_answer(lane, reason, None, record),
-        };
-        let message = message_of(&request, target, plaintext, &document);
-        let content_type = message.content_type.clone();
-        let answer = match self.admit(lane, sender, message).await {
-            Ok(admitted) => self.deliver(lane, admitted, record).await,
-            Err(reason) => Err(reason),
-        };
-        match answer {
-            Ok((inbound, end)) => {
-                record.decision = Decision::Forwarded;
-                Answer::from_server(inbound, end)
-            }
-            Err(reason) => self.refusal_answer(lane, reason, Some((&document, content_type)), record),
+        let opened = open(&session.keys, sealed)?;
+        match self.store.accept(sid, number, digest, self.now()).await.map_err(Refused::reason)? {
+            Outcome::Accepted(accepted) => Ok(Step::Accepted(session, accepted, opened)),
+            Outcome::Repeat(response) => Ok(Step::Answered(repeated(response, record))),
+            Outcome::Wait(waiter) => awaited(waiter, record).await.map(Step::Answered),
         }
     }
 
-    /// Begins a sealed session (PROTOCOL sections 3.1, 3.5 and 8.1, step 3).
-    async fn init(
+    /// Checks an init request and unwraps its session key (PROTOCOL section 8.1, step 3).
+    pub(super) async fn unwrap(
         &self,
         lane: &Lane,
         source: IpAddr,
         sealed: Encrypt0<InitHeader>,
         record: &mut Record,
-    ) -> Result<session::Response, Reason> {
+    ) -> Result<(UnwrappedInit, Option<Early>, SessionFacts), Reason> {
+        let layer = sealed.layer();
         let checked = sealed.check(self.provider, &lane.accepts, &self.recipients)?;
         let early = self.check_time(&checked, record).await?;
         let kid = Kid::Rsa(checked.key_id());
         let (provider, random) = (self.provider, Arc::clone(&self.surroundings.random));
         let unwrapped = self.unwrapping.run(move || checked.unwrap_key(provider, &*random)).await?;
-        let (opened, plaintext) = unwrapped.map_err(|_| Reason::Overloaded)?.open().map_err(|_| Reason::CannotOpen)?;
+        let unwrapped = unwrapped.map_err(|_| Reason::Overloaded)?;
         let mut sid = Sid([0; 16]);
         self.surroundings.random.fill(&mut sid.0).map_err(|_| Reason::Overloaded)?;
         record.sid = Some(sid);
-        let facts = SessionFacts { sid, layer: Layer::Message, route: Arc::clone(&lane.name), kid, source };
-        match early {
-            None => self.handshake(facts, opened, &plaintext, record).await,
-            Some(early) => self.early(lane, facts, early, opened, &plaintext, record).await,
-        }
+        Ok((unwrapped, early, SessionFacts { sid, layer, route: Arc::clone(&lane.name), kid, source }))
     }
 
     /// Whether an early message may come now; nothing is remembered yet.
@@ -309,66 +266,20 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         self.store.probe_early(digest, issued, self.now()).await.map_err(note)?;
         Ok(Some(Early { digest, issued }))
     }
+}
 
-    async fn handshake(
-        &self,
-        facts: SessionFacts,
-        opened: OpenedInit,
-        plaintext: &[u8],
-        record: &mut Record,
-    ) -> Result<session::Response, Reason> {
-        let empty = HandshakePlaintext::decode(plaintext)?;
-        let sid = facts.sid;
-        let reserved = self.store.reserve(facts, self.now()).await.map_err(|refused| note(refused, record))?;
-        let (body, keys) = opened.reply(self.provider, sid, false).seal(&empty.plaintext());
-        self.store.begin(reserved, Arc::new(keys), false, self.now()).await;
-        record.decision = Decision::Handshake;
-        Ok(sealed_bytes(body))
-    }
-
-    async fn early(
-        &self,
-        lane: &Lane,
-        facts: SessionFacts,
-        early: Early,
-        opened: OpenedInit,
-        plaintext: &Bytes,
-        record: &mut Record,
-    ) -> Result<session::Response, Reason> {
-        let (request, target, form) = self.read_request(lane, plaintext, record)?;
-        let document = self.scan(form, request.body, record)?;
-        if !may_come_early(&document) {
-            record.cause = Some("this message may not come early".into());
-            return Err(Reason::EarlyRefused);
-        }
-        let message = message_of(&request, target, plaintext, &document);
-        let content_type = message.content_type.clone();
-        let (sid, kid) = (facts.sid, facts.kid.clone());
-        let reserved = self.store.reserve(facts, self.now()).await.map_err(|refused| note(refused, record))?;
-        // First of all, lest a replay that races with the original begins its SyncML session anew.
-        let remembered = self.store.remember_early(early.digest, early.issued, self.now()).await;
-        remembered.map_err(|refused| note(refused, record))?;
-        let admitted = self.admit(lane, Sender::Sealed { sid, kid: &kid }, message).await?;
-        // From here on there is a sealed session, and everything is said sealed.
-        let answer = match self.deliver(lane, admitted, record).await {
-            Ok((inbound, end)) => {
-                record.decision = Decision::Forwarded;
-                Answer::from_server(inbound, end)
-            }
-            Err(reason) => self.refusal_answer(lane, reason, Some((&document, content_type)), record),
-        };
-        record.end = answer.end;
-        let reply = opened.reply(self.provider, sid, answer.end);
-        let (body, keys) = reply.seal(&answer.as_response(lane).plaintext());
-        self.store.begin(reserved, Arc::new(keys), answer.end, self.now()).await;
-        Ok(sealed_bytes(body))
-    }
+/// How far a numbered request came.
+pub(super) enum Step<A, T> {
+    /// It was a repetition, and this is its answer.
+    Answered(session::Response),
+    /// It opened, and its number was accepted: it gets exactly one answer.
+    Accepted(Arc<session::Session<SessionKeys>>, A, T),
 }
 
 /// What is known of an early message before it opens.
-struct Early {
-    digest: session::Digest,
-    issued: UnixTime,
+pub(super) struct Early {
+    pub(super) digest: session::Digest,
+    pub(super) issued: UnixTime,
 }
 
 /// A stored answer, given again.
@@ -383,68 +294,22 @@ async fn awaited(waiter: Waiter, record: &mut Record) -> Result<session::Respons
     Ok(repeated(response, record))
 }
 
-fn note(refused: Refused, record: &mut Record) -> Reason {
+pub(super) fn note(refused: Refused, record: &mut Record) -> Reason {
     record.cause = Some(refused.to_string());
     refused.reason()
 }
 
-fn sealed_bytes(body: Bytes) -> session::Response {
-    session::Response { content_type: Bytes::from_static(seal::CONTENT_TYPE.as_bytes()), body }
-}
-
 /// What an early message may hold (PROTOCOL section 3.5): nothing that changes data, and the beginning of a session.
-fn may_come_early(document: &Document<'_>) -> bool {
+pub(super) fn may_come_early(document: &Document<'_>) -> bool {
     let harmless =
         |command| matches!(command, Command::Alert | Command::Get | Command::Put | Command::Results | Command::Status);
     let msg_id = document.header.msg_id.as_ref().map(|field| document.text(field));
     document.body.commands.iter().all(harmless) && msg_id.as_deref() == Some(b"1")
 }
 
-fn message_of<'a>(
-    request: &Request<'a>,
-    target: Target<'a>,
-    plaintext: &Bytes,
-    document: &'a Document<'a>,
-) -> Message<'a> {
-    let mut fields = HeaderMap::new();
-    for (name, value) in request.fields.iter() {
-        // Both were checked when the plaintext was read; a value that http refuses all the same is not sent.
-        if let (Ok(name), Ok(value)) = (HeaderName::from_lowercase(name.as_bytes()), HeaderValue::from_bytes(value)) {
-            fields.append(name, value);
-        }
-    }
-    Message {
-        content_type: HeaderValue::from_str(request.content_type).unwrap_or(HeaderValue::from_static("")),
-        target,
-        fields,
-        bytes: plaintext.slice_ref(request.body),
-        document,
-    }
-}
-
 /// What all kinds have in common.
 impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
-    /// Reads an opened plaintext as a request for an allowed target with a SyncML message that is not too long.
-    fn read_request<'a>(
-        &self,
-        lane: &Lane,
-        plaintext: &'a [u8],
-        record: &mut Record,
-    ) -> Result<(Request<'a>, Target<'a>, Form), Reason> {
-        let request = Request::decode(plaintext, &lane.extras).map_err(|malformed| {
-            record.cause = Some(malformed.to_string());
-            Reason::from(malformed)
-        })?;
-        let target = Target::parse(request.target.as_bytes(), &lane.route.targets)?;
-        record.message = Some(request.body.len());
-        if request.body.len() > self.message_limit {
-            return Err(Reason::TooLarge);
-        }
-        let form = lane.form(request.content_type.as_bytes()).ok_or(Reason::Malformed)?;
-        Ok((request, target, form))
-    }
-
-    fn scan<'a>(&self, form: Form, body: &'a [u8], record: &mut Record) -> Result<Document<'a>, Reason> {
+    pub(super) fn scan<'a>(&self, form: Form, body: &'a [u8], record: &mut Record) -> Result<Document<'a>, Reason> {
         let document = Document::scan(form, body, &Limits::default()).map_err(|error| {
             record.cause = Some(error.to_string());
             Reason::Malformed
@@ -459,7 +324,12 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
     }
 
     /// Whether a message may go to the server: its SyncML session is its sender's.
-    async fn admit<'a>(&self, lane: &Lane, sender: Sender<'_>, message: Message<'a>) -> Result<Admitted<'a>, Reason> {
+    pub(super) async fn admit<'a>(
+        &self,
+        lane: &Lane,
+        sender: Sender<'_>,
+        message: Message<'a>,
+    ) -> Result<Admitted<'a>, Reason> {
         let document = message.document;
         let text = |field: &Option<_>| field.as_ref().map(|field| document.text(field));
         let header = &document.header;
@@ -485,9 +355,10 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
     }
 
     /// Sends an admitted message to the server; with its answer comes whether the SyncML session is complete.
-    async fn deliver(
+    pub(super) async fn deliver(
         &self,
         lane: &Lane,
+        layer: Layer,
         admitted: Admitted<'_>,
         record: &mut Record,
     ) -> Result<(Inbound, bool), Reason> {
@@ -495,7 +366,12 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         let Message { content_type, target, fields, bytes, document: request, .. } = message;
         let outbound = Outbound { target, content_type, fields, message: bytes, asked: asked.as_deref() };
         let inbound = lane.upstream.send(outbound, record).await?;
-        let Some(form) = lane.form(inbound.content_type.as_bytes()) else {
+        let form = lane.form(inbound.content_type.as_bytes());
+        if layer == Layer::Data && (form.is_none() || inbound.status != 200) {
+            record.cause = Some("the server's answer is not SyncML with HTTP status 200".into());
+            return Err(Reason::UpstreamInvalid);
+        }
+        let Some(form) = form else {
             // An error page, for instance: it says nothing of the SyncML session.
             return Ok((inbound, false));
         };
@@ -522,20 +398,8 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
 }
 
 impl Answer {
-    fn from_server(inbound: Inbound, end: bool) -> Self {
+    pub(super) fn from_server(inbound: Inbound, end: bool) -> Self {
         let Inbound { status, content_type, fields, message } = inbound;
         Self { status, content_type, fields, message, end }
-    }
-
-    /// As the message layer carries it, with the fields that may travel.
-    fn as_response<'a>(&'a self, lane: &Lane) -> seal::Response<'a> {
-        let fields = self.fields.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-        seal::Response {
-            // A content type that is no text was refused when it came.
-            content_type: self.content_type.to_str().unwrap_or_default(),
-            status: self.status,
-            fields: Fields::filter(Direction::S2c, &lane.extras, fields),
-            body: &self.message,
-        }
     }
 }

@@ -1,7 +1,8 @@
 //! The gateway: terminals on one side, a legacy SyncML server on the other that knows nothing of it.
 //!
 //! A request takes this way through the files: [`mod@self`] (the stack in request order) → `shed` → `service` (which route, what
-//! kind of body) → `exchange` (PROTOCOL section 8.1 from top to bottom: init requests, numbered requests, plaintext) →
+//! kind of body) → `exchange` (PROTOCOL section 8.1 from top to bottom, and plaintext) → `message` or `document` (a
+//! seal of either layer) →
 //! `forward` (to the server and back) → `refuse` (how a refusal is said). `record` writes the one line of log that an
 //! exchange gets, `discovery` tells what is supported.
 //!
@@ -9,8 +10,10 @@
 //! [`crate::session`], sockets and HTTP to [`crate::net`].
 
 mod discovery;
+mod document;
 mod exchange;
 mod forward;
+mod message;
 mod record;
 mod refuse;
 mod service;

@@ -8,7 +8,7 @@ use http_body_util::Full;
 
 use crate::net::fields;
 use crate::seal::{Accepts, Reason, Recipients, Refusal};
-use crate::syncml::Document;
+use crate::syncml::Heading;
 
 /// The media type of problem details (RFC 9457).
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -29,7 +29,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    fn new(status: u16, content_type: HeaderValue, message: Vec<u8>) -> Self {
+    pub(super) fn new(status: u16, content_type: HeaderValue, message: Vec<u8>) -> Self {
         Self { status, content_type, fields: HeaderMap::new(), message: message.into(), end: false }
     }
 }
@@ -44,7 +44,7 @@ pub(super) fn refusal(reason: Reason, accepts: &Accepts, recipients: &Recipients
 }
 
 /// What stands for the server's answer when a message whose SyncHdr could be read is refused.
-pub(super) fn in_syncml(reason: Reason, refusal: &Refusal, to: &Document<'_>, content_type: HeaderValue) -> Answer {
+pub(super) fn in_syncml(reason: Reason, refusal: &Refusal, to: &Heading, content_type: HeaderValue) -> Answer {
     let document = to.refusal(reason.syncml_status(), &refusal.to_map(), &refusal.sentence());
     Answer::new(reason.status(), content_type, document)
 }

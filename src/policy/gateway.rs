@@ -222,7 +222,7 @@ impl Route {
             Plaintext::Require => "refuse",
             Plaintext::Permit => "permit",
         });
-        let layers = nonempty_list("the name of a layer", choice(&[Layer::Message], Layer::name));
+        let layers = nonempty_list("the name of a layer", choice(&Layer::ALL, Layer::name));
         let origins = list(ORIGIN_ALLOWED, text(ORIGIN_ALLOWED, |text| text.parse().ok()));
         let host = section.or("host", HostField::Upstream, host);
         let plaintext = section.or("plaintext", Plaintext::Require, plaintext);

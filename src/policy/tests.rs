@@ -256,7 +256,7 @@ fn all_faults_are_reported_at_once_with_their_lines() {
          [[route]]\n\
          path = '/a'\n\
          upstream = 'http://user:secret@server'\n\
-         layers = ['data']\n\
+         layers = ['transport']\n\
          [[route]]\n\
          path = '/b'\n\
          upstream = 'http://server/path'\n\
@@ -284,7 +284,7 @@ fn all_faults_are_reported_at_once_with_their_lines() {
             ("p.toml:15:1: route[1].upstream: missing; allowed: \"http://HOST", &[]),
             ("p.toml:18:8: route[2].path: found \"/a\" a second time; allowed: each once", &[]),
             ("p.toml:19:12: route[2].upstream: found \"http://…@server\"; allowed", &[]),
-            ("p.toml:20:11: route[2].layers[0]: found \"data\"; allowed: \"message\"", &[]),
+            ("p.toml:20:11: route[2].layers[0]: found \"transport\"; allowed: \"data\", \"message\"", &[]),
             ("p.toml:23:12: route[3].upstream: found \"http://server/path\"; allowed", &["without user, path"]),
             ("p.toml:24:16: route[3].server_names: server_names are replaced", &["missing: gateway.public_url"]),
             ("p.toml:26:8: route[4].path: found \"/a\" a second time", &[]),

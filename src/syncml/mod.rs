@@ -7,8 +7,8 @@
 //! - [`Reader`] gives the tags and texts of either form as [`Event`]s, with their spans; [`xml::Reader`] and
 //!   [`wbxml::Reader`] are the two under it.
 //! - [`Document::scan`] is one pass over it for SyncHdr and SyncBody, [`Document::text`] decodes a field.
-//! - [`Document::with_resp_uri`] and [`splice()`] edit; [`Document::refusal`] answers; [`Writer`] writes documents of one's
-//!   own.
+//! - [`Document::with_resp_uri`] and [`splice()`] edit; [`Heading`] makes the small documents that answer or announce
+//!   one; [`Writer`] writes documents of one's own.
 //!
 //! Original messages are never written again from what was read: a document that went through here is the same bytes.
 
@@ -16,6 +16,7 @@ mod command;
 pub mod element;
 mod event;
 mod fault;
+mod heading;
 mod media_type;
 mod refusal;
 mod scan;
@@ -34,6 +35,7 @@ pub use command::{Command, Commands};
 pub use element::Vocabulary;
 pub use event::{Character, Event, Kind, Reader, Tag, Text};
 pub use fault::{Fault, InvalidDocument, Limits, Strictness};
+pub use heading::Heading;
 pub use media_type::MediaType;
 pub use splice::splice;
 pub use writer::Writer;

@@ -43,8 +43,8 @@ impl<'a> DocumentCase<'a> {
         }
     }
 
-    fn sealable(&self) -> Sealable<'_> {
-        Sealable::new(self.form, self.content_type.as_bytes(), &self.document).unwrap()
+    fn sealable(&self) -> Sealable {
+        Sealable::new(self.form, self.content_type.as_bytes(), self.document.clone().into()).unwrap()
     }
 
     /// Whether it is an init request or response.
@@ -107,7 +107,7 @@ pub(crate) fn establish_in_documents(
     };
 
     let (asked, _, _) = sealable(request);
-    let request_sealable = Sealable::new(form, content_type.as_bytes(), &asked).unwrap();
+    let request_sealable = Sealable::new(form, content_type.as_bytes(), asked.clone().into()).unwrap();
     let (sealed, pending) = parties.init_request().seal_document(target, &request_sealable).unwrap();
     if let Some(case) = request {
         assert_eq!(sealed, case.sealed_document);
@@ -117,7 +117,7 @@ pub(crate) fn establish_in_documents(
     assert_eq!(document.check().unwrap(), asked);
 
     let (answered, form, content_type) = sealable(response);
-    let response_sealable = Sealable::new(form, content_type.as_bytes(), &answered).unwrap();
+    let response_sealable = Sealable::new(form, content_type.as_bytes(), answered.clone().into()).unwrap();
     let (sealed, gateway) = parties.reply(opened).seal_document(&response_sealable).unwrap();
     if let Some(case) = response {
         assert_eq!(sealed, case.sealed_document);

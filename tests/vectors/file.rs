@@ -10,8 +10,6 @@ use serde_json::Value;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(dead_code, reason = "each test names those of others")]
 pub(crate) enum Elsewhere {
-    /// PROTOCOL section 6.
-    DataLayer,
     /// PROTOCOL section 3.3.
     SharedSecrets,
     /// Requests to a whole gateway: `vectors_gateway` runs them.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 use syncseal::crypto::{
     ActiveKeyExchange, AeadKey, Algorithm, CompletedKeyExchange, CryptoProvider, InvalidKey, InvalidShare, Key,
@@ -49,8 +49,8 @@ const CONTENT_TYPE: &str = "application/vnd.syncml+xml";
 pub(crate) const DOCUMENT: &[u8] = b"<SyncML><SyncHdr><MsgID>0</MsgID></SyncHdr><SyncBody><Final/></SyncBody></SyncML>";
 
 /// A document of the tests as one to be sealed.
-pub(crate) fn any_document() -> Sealable<'static> {
-    Sealable::new(Form::Xml, CONTENT_TYPE.as_bytes(), DOCUMENT).unwrap()
+pub(crate) fn any_document() -> Sealable {
+    Sealable::new(Form::Xml, CONTENT_TYPE.as_bytes(), Bytes::from_static(DOCUMENT)).unwrap()
 }
 
 /// The keys of a session: those of a handshake whose key derivation gives them.

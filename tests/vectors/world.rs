@@ -1,29 +1,23 @@
 //! What stands around the gateway of a case: its policy, keys and clock, its established sessions, its server.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Method, Request};
 use http_body_util::Full;
 use serde_json::Value;
-use syncseal::crypto::{
-    ActiveKeyExchange, AeadKey, Algorithm, CompletedKeyExchange, CryptoProvider, InvalidKey, InvalidShare, Key, KeyId,
-    KeyTransport, NamedGroup, Prk, RsaPrivateKey, RsaUnwrap, SystemRandom, default_provider,
-};
+use syncseal::crypto::{Algorithm, KeyId, NamedGroup, SystemRandom, default_provider};
 use syncseal::gateway::{Gateway, Surroundings};
 use syncseal::net::drain::Trigger;
 use syncseal::net::server::{Drained, Listener};
 use syncseal::net::upstream::{Settings, Upstream};
 use syncseal::policy::{Environment, GatewayPolicy};
-use syncseal::seal::{
-    self, Accepts, HandshakePlaintext, InitParameters, InitRequest, Layer, Recipients, SealedRequest, SessionKeys, Sid,
-};
+use syncseal::seal::{Layer, SessionKeys};
 use syncseal::session::{Kid, Limits, MemoryStore, SessionFacts, SessionStore, TimeSource, UnixTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -31,6 +25,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::file::{File, array, bytes, number, text};
+use crate::keys;
 
 /// A clock that stands still until it is moved.
 #[derive(Default)]
@@ -143,8 +138,7 @@ fn policy(file: &File, case: &Value, upstream: SocketAddr, keys: &std::path::Pat
     let algorithms = names(&policy["algs"], |id| Algorithm::from_cose_id(id).map(Algorithm::name));
     let groups =
         names(&policy["groups"], |id| NamedGroup::from_number(u64::try_from(id).unwrap()).map(NamedGroup::name));
-    // The data layer is not there yet: a gateway that takes it alone takes the message layer in no case.
-    let layers = ["message"];
+    let layers = names(&policy["layers"], |id| Layer::from_number(u64::try_from(id).unwrap()).map(Layer::name));
     let toml = format!(
         r#"version = 1
 [gateway]
@@ -263,92 +257,7 @@ async fn establish(store: &MemoryStore<SessionKeys>, session: &Value, now: UnixT
     store.begin(reserved, Arc::new(keys), false, now).await;
 }
 
-/// The keys of a session of the vectors: those of a handshake whose key derivation gives what the vectors say.
+/// The keys of a session of the vectors.
 fn session_keys(session: &Value) -> SessionKeys {
-    let provider = Derived { inner: default_provider(), session };
-    let private = RsaPrivateKey::from_pem(include_str!("../keys/pkcs8.pem")).unwrap();
-    let layer = Layer::from_number(number(&session["layer"])).unwrap();
-    let alg = Algorithm::from_cose_id(session["alg"].as_i64().unwrap()).unwrap();
-    let parameters = InitParameters {
-        layer: Layer::Message,
-        alg,
-        recipient: private.public(),
-        group: None,
-        require_exchange: false,
-        issued: None,
-    };
-    assert_eq!(layer, Layer::Message);
-    let empty = HandshakePlaintext::decode(&[0xa0]).unwrap().plaintext();
-    let (sealed, _) = InitRequest::new(&provider, &SystemRandom, &parameters).unwrap().seal(&empty);
-    let Ok(SealedRequest::Init(init)) = seal::decode_request(Layer::Message, BytesMut::from(&*sealed)) else {
-        panic!("an init request");
-    };
-    let accepts = Accepts {
-        layers: vec![Layer::Message],
-        algorithms: vec![alg],
-        key_transports: KeyTransport::ALL.to_vec(),
-        groups: Vec::new(),
-        require_exchange: false,
-    };
-    let recipients = Recipients::new(&provider, [&private]).unwrap();
-    let checked = init.check(&provider, &accepts, &recipients).unwrap();
-    let (opened, _) = checked.unwrap_key(&provider, &SystemRandom).unwrap().open().unwrap();
-    opened.reply(&provider, Sid(array(&session["sid"])), false).seal(&empty).1
-}
-
-/// A provider whose session keys are those of a session of the vectors.
-struct Derived<'a> {
-    inner: &'static dyn CryptoProvider,
-    session: &'a Value,
-}
-
-impl fmt::Debug for Derived<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Derived({})", self.inner.name())
-    }
-}
-
-impl CryptoProvider for Derived<'_> {
-    fn name(&self) -> &'static str {
-        self.inner.name()
-    }
-
-    fn aead(&self, alg: Algorithm, key: &Key) -> Box<dyn AeadKey> {
-        self.inner.aead(alg, key)
-    }
-
-    fn hkdf_extract(&self, salt: &[u8], ikm: &[u8]) -> Prk {
-        self.inner.hkdf_extract(salt, ikm)
-    }
-
-    fn hkdf_expand(&self, prk: &Prk, info: &[u8], out: &mut [u8]) {
-        let member = match info {
-            b"syncseal v1 key c2s" => "key_c2s",
-            b"syncseal v1 key s2c" => "key_s2c",
-            b"syncseal v1 iv c2s" => "iv_c2s",
-            b"syncseal v1 iv s2c" => "iv_s2c",
-            _ => return self.inner.hkdf_expand(prk, info, out),
-        };
-        out.copy_from_slice(&bytes(&self.session[member]));
-    }
-
-    fn sha256(&self, parts: &[&[u8]]) -> [u8; 32] {
-        self.inner.sha256(parts)
-    }
-
-    fn rsa_unwrap(&self, key: &RsaPrivateKey) -> Result<Box<dyn RsaUnwrap>, InvalidKey> {
-        self.inner.rsa_unwrap(key)
-    }
-
-    fn groups(&self) -> &'static [NamedGroup] {
-        self.inner.groups()
-    }
-
-    fn start_exchange(&self, group: NamedGroup) -> Option<Box<dyn ActiveKeyExchange>> {
-        self.inner.start_exchange(group)
-    }
-
-    fn answer_exchange(&self, group: NamedGroup, share: &[u8]) -> Result<CompletedKeyExchange, InvalidShare> {
-        self.inner.answer_exchange(group, share)
-    }
+    keys::session_keys(default_provider(), &keys::Given::read(session))
 }

@@ -18,21 +18,22 @@ use crate::syncml::{Form, wbxml};
 
 /// A document that can be sealed for certain: it was read strictly, and what is to be encrypted in it was found.
 #[derive(Debug)]
-pub struct Sealable<'a> {
+pub struct Sealable {
     form: Form,
-    content_type: &'a [u8],
-    document: &'a [u8],
+    content_type: Box<[u8]>,
+    document: Bytes,
     layout: Layout,
 }
 
-impl<'a> Sealable<'a> {
+impl Sealable {
     /// Reads `document`, to be sent with the Content-Type field value `content_type`.
     ///
     /// # Errors
     /// What section 6 has a sealer refuse, and where it stands.
-    pub fn new(form: Form, content_type: &'a [u8], document: &'a [u8]) -> Result<Self, Unfit> {
+    pub fn new(form: Form, content_type: &[u8], document: Bytes) -> Result<Self, Unfit> {
         check_charset(form, content_type)?;
-        Ok(Self { form, content_type, document, layout: Layout::read(form, document)? })
+        let layout = Layout::read(form, &document)?;
+        Ok(Self { form, content_type: content_type.into(), document, layout })
     }
 
     /// Where stands what will be encrypted.
@@ -55,8 +56,8 @@ impl<'a> Sealable<'a> {
         for span in spans {
             pieces.extend_from_slice(self.document.get(span.clone()).unwrap_or_default());
         }
-        let envelope = Envelope { direction, target: target.map(str::as_bytes), content_type: self.content_type };
-        let aad = Aad::new(protected, envelope, self.document, spans, lengths);
+        let envelope = Envelope { direction, target: target.map(str::as_bytes), content_type: &self.content_type };
+        let aad = Aad::new(protected, envelope, &self.document, spans, lengths);
         let tag = key.seal_detached(number, &aad.bytes, &mut pieces);
         let mut seal = Vec::with_capacity(protected.len() + tag.len() + 8);
         push_head(&mut seal, Head::Array(Some(3)));
@@ -158,7 +159,7 @@ impl SessionKeys {
     ///
     /// # Panics
     /// If `number` is zero, which belongs to the init request.
-    pub fn seal_request_document(&self, number: Number, target: &str, document: &Sealable<'_>) -> Result<Bytes, Unfit> {
+    pub fn seal_request_document(&self, number: Number, target: &str, document: &Sealable) -> Result<Bytes, Unfit> {
         assert_ne!(number, Number::ZERO, "requests are numbered from 1");
         let protected = encode_numbered(self.algorithm(), self.sid(), number, false);
         document.seal(&self.c2s, Direction::C2s, number, &protected, Some(target))
@@ -172,7 +173,7 @@ impl SessionKeys {
     ///
     /// # Panics
     /// If `number` is zero, which belongs to the init response.
-    pub fn seal_response_document(&self, number: Number, end: bool, document: &Sealable<'_>) -> Result<Bytes, Unfit> {
+    pub fn seal_response_document(&self, number: Number, end: bool, document: &Sealable) -> Result<Bytes, Unfit> {
         assert_ne!(number, Number::ZERO, "requests are numbered from 1");
         let protected = encode_numbered(self.algorithm(), self.sid(), number, end);
         document.seal(&self.s2c, Direction::S2c, number, &protected, None)
@@ -185,7 +186,7 @@ impl InitRequest {
     ///
     /// # Errors
     /// The check of section 6 on the result failed, and nothing of it may be sent.
-    pub fn seal_document(self, target: &str, document: &Sealable<'_>) -> Result<(Bytes, PendingInit), Unfit> {
+    pub fn seal_document(self, target: &str, document: &Sealable) -> Result<(Bytes, PendingInit), Unfit> {
         let key = &self.keys.init;
         let sealed = document.seal(key, Direction::C2s, Number::ZERO, self.protected(), Some(target))?;
         Ok((sealed, PendingInit(self)))
@@ -197,7 +198,7 @@ impl InitResponse {
     ///
     /// # Errors
     /// The check of section 6 on the result failed, and nothing of it may be sent.
-    pub fn seal_document(self, document: &Sealable<'_>) -> Result<(Bytes, SessionKeys), Unfit> {
+    pub fn seal_document(self, document: &Sealable) -> Result<(Bytes, SessionKeys), Unfit> {
         let sealed = document.seal(&self.keys.s2c, Direction::S2c, Number::ZERO, &self.r, None)?;
         Ok((sealed, self.keys))
     }

@@ -1,0 +1,217 @@
+//! A seal of the message layer (PROTOCOL section 5), from top to bottom: its plaintext is the request.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::Shared;
+use super::exchange::{Early, Message, Step, may_come_early, note};
+use super::record::{Decision, Record};
+use super::refuse::Answer;
+use super::service::Lane;
+use crate::seal::{
+    self, Direction, Encrypt0, Fields, HandshakePlaintext, InitHeader, Layer, NumberedHeader, OpenedInit, Reason,
+    Request, SealedRequest, SessionKeys, Target,
+};
+use crate::session::{self, Sender, SessionFacts, SessionStore};
+use crate::syncml::{Document, Form};
+
+impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
+    /// Answers a seal of the message layer.
+    pub(super) async fn sealed(
+        &self,
+        lane: &Lane,
+        source: IpAddr,
+        body: BytesMut,
+        record: &mut Record,
+    ) -> Result<session::Response, Reason> {
+        match seal::decode_request(Layer::Message, body) {
+            Ok(SealedRequest::Init(sealed)) => self.init(lane, source, sealed, record).await,
+            Ok(SealedRequest::Numbered(sealed)) => self.numbered(lane, sealed, record).await,
+            Err(malformed) => {
+                record.cause = Some(malformed.to_string());
+                Err(malformed.into())
+            }
+        }
+    }
+
+    /// Answers a request of a sealed session.
+    async fn numbered(
+        &self,
+        lane: &Lane,
+        sealed: Encrypt0<NumberedHeader>,
+        record: &mut Record,
+    ) -> Result<session::Response, Reason> {
+        let (session, accepted, plaintext) = match self.accept(lane, sealed, SessionKeys::open, record).await? {
+            Step::Answered(response) => return Ok(response),
+            Step::Accepted(session, accepted, plaintext) => (session, accepted, plaintext),
+        };
+        let sender = Sender::Sealed { sid: session.facts.sid, kid: &session.facts.kid };
+        let answer = self.opened(lane, sender, &plaintext, record).await;
+        record.end = answer.end;
+        let response = self
+            .store
+            .complete(accepted, answer.end, self.now(), |session, number| {
+                sealed_bytes(session.keys.seal_response(number, answer.end, &answer.as_response(lane).plaintext()))
+            })
+            .await;
+        Ok(response)
+    }
+
+    /// The answer to the opened plaintext of a numbered request, whatever it is.
+    async fn opened(&self, lane: &Lane, sender: Sender<'_>, plaintext: &Bytes, record: &mut Record) -> Answer {
+        let (request, target, form) = match self.read_request(lane, plaintext, record) {
+            Ok(read) => read,
+            Err(reason) => return self.refusal_answer(lane, reason, None, record),
+        };
+        let document = match self.scan(form, request.body, record) {
+            Ok(document) => document,
+            Err(reason) => return self.refusal_answer(lane, reason, None, record),
+        };
+        let message = message_of(&request, target, plaintext, &document);
+        let content_type = message.content_type.clone();
+        let answer = match self.admit(lane, sender, message).await {
+            Ok(admitted) => self.deliver(lane, Layer::Message, admitted, record).await,
+            Err(reason) => Err(reason),
+        };
+        match answer {
+            Ok((inbound, end)) => {
+                record.decision = Decision::Forwarded;
+                Answer::from_server(inbound, end)
+            }
+            Err(reason) => self.refusal_answer(lane, reason, Some((&document.heading(), content_type)), record),
+        }
+    }
+
+    /// Begins a sealed session (PROTOCOL sections 3.1, 3.5 and 8.1, step 3).
+    async fn init(
+        &self,
+        lane: &Lane,
+        source: IpAddr,
+        sealed: Encrypt0<InitHeader>,
+        record: &mut Record,
+    ) -> Result<session::Response, Reason> {
+        let (unwrapped, early, facts) = self.unwrap(lane, source, sealed, record).await?;
+        let (opened, plaintext) = unwrapped.open().map_err(|_| Reason::CannotOpen)?;
+        match early {
+            None => self.handshake(facts, opened, &plaintext, record).await,
+            Some(early) => self.early(lane, facts, early, opened, &plaintext, record).await,
+        }
+    }
+
+    async fn handshake(
+        &self,
+        facts: SessionFacts,
+        opened: OpenedInit,
+        plaintext: &[u8],
+        record: &mut Record,
+    ) -> Result<session::Response, Reason> {
+        let empty = HandshakePlaintext::decode(plaintext)?;
+        let sid = facts.sid;
+        let reserved = self.store.reserve(facts, self.now()).await.map_err(|refused| note(refused, record))?;
+        let (body, keys) = opened.reply(self.provider, sid, false).seal(&empty.plaintext());
+        self.store.begin(reserved, Arc::new(keys), false, self.now()).await;
+        record.decision = Decision::Handshake;
+        Ok(sealed_bytes(body))
+    }
+
+    async fn early(
+        &self,
+        lane: &Lane,
+        facts: SessionFacts,
+        early: Early,
+        opened: OpenedInit,
+        plaintext: &Bytes,
+        record: &mut Record,
+    ) -> Result<session::Response, Reason> {
+        let (request, target, form) = self.read_request(lane, plaintext, record)?;
+        let document = self.scan(form, request.body, record)?;
+        if !may_come_early(&document) {
+            record.cause = Some("this message may not come early".into());
+            return Err(Reason::EarlyRefused);
+        }
+        let message = message_of(&request, target, plaintext, &document);
+        let content_type = message.content_type.clone();
+        let (sid, kid) = (facts.sid, facts.kid.clone());
+        let reserved = self.store.reserve(facts, self.now()).await.map_err(|refused| note(refused, record))?;
+        // First of all, lest a replay that races with the original begins its SyncML session anew.
+        let remembered = self.store.remember_early(early.digest, early.issued, self.now()).await;
+        remembered.map_err(|refused| note(refused, record))?;
+        let admitted = self.admit(lane, Sender::Sealed { sid, kid: &kid }, message).await?;
+        // From here on there is a sealed session, and everything is said sealed.
+        let answer = match self.deliver(lane, Layer::Message, admitted, record).await {
+            Ok((inbound, end)) => {
+                record.decision = Decision::Forwarded;
+                Answer::from_server(inbound, end)
+            }
+            Err(reason) => self.refusal_answer(lane, reason, Some((&document.heading(), content_type)), record),
+        };
+        record.end = answer.end;
+        let reply = opened.reply(self.provider, sid, answer.end);
+        let (body, keys) = reply.seal(&answer.as_response(lane).plaintext());
+        self.store.begin(reserved, Arc::new(keys), answer.end, self.now()).await;
+        Ok(sealed_bytes(body))
+    }
+
+    /// Reads an opened plaintext as a request for an allowed target with a SyncML message that is not too long.
+    fn read_request<'a>(
+        &self,
+        lane: &Lane,
+        plaintext: &'a [u8],
+        record: &mut Record,
+    ) -> Result<(Request<'a>, Target<'a>, Form), Reason> {
+        let request = Request::decode(plaintext, &lane.extras).map_err(|malformed| {
+            record.cause = Some(malformed.to_string());
+            Reason::from(malformed)
+        })?;
+        let target = Target::parse(request.target.as_bytes(), &lane.route.targets)?;
+        record.message = Some(request.body.len());
+        if request.body.len() > self.message_limit {
+            return Err(Reason::TooLarge);
+        }
+        let form = lane.form(request.content_type.as_bytes()).ok_or(Reason::Malformed)?;
+        Ok((request, target, form))
+    }
+}
+
+fn message_of<'a>(
+    request: &Request<'a>,
+    target: Target<'a>,
+    plaintext: &Bytes,
+    document: &'a Document<'a>,
+) -> Message<'a> {
+    let mut fields = HeaderMap::new();
+    for (name, value) in request.fields.iter() {
+        // Both were checked when the plaintext was read; a value that http refuses all the same is not sent.
+        if let (Ok(name), Ok(value)) = (HeaderName::from_lowercase(name.as_bytes()), HeaderValue::from_bytes(value)) {
+            fields.append(name, value);
+        }
+    }
+    Message {
+        content_type: HeaderValue::from_str(request.content_type).unwrap_or(HeaderValue::from_static("")),
+        target,
+        fields,
+        bytes: plaintext.slice_ref(request.body),
+        document,
+    }
+}
+
+fn sealed_bytes(body: Bytes) -> session::Response {
+    session::Response { content_type: Bytes::from_static(seal::CONTENT_TYPE.as_bytes()), body }
+}
+
+impl Answer {
+    /// As the message layer carries it, with the fields that may travel.
+    fn as_response<'a>(&'a self, lane: &Lane) -> seal::Response<'a> {
+        let fields = self.fields.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        seal::Response {
+            // A content type that is no text was refused when it came.
+            content_type: self.content_type.to_str().unwrap_or_default(),
+            status: self.status,
+            fields: Fields::filter(Direction::S2c, &lane.extras, fields),
+            body: &self.message,
+        }
+    }
+}
