@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 
 use crate::http::post_seal;
 use crate::syncml::{Client, FIRST, SECOND, accepted, answer};
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, request};
 use crate::world::World;
 
 #[tokio::test]
@@ -61,6 +61,28 @@ async fn the_last_answer_of_a_syncml_session_says_so() {
     world.clock.advance(61);
     let sealed = terminal.seal_message(&SECOND);
     post_seal(world.addr, &sealed).await.assert_problem(Reason::SessionUnknown);
+}
+
+#[tokio::test]
+async fn an_answer_after_which_something_follows_does_not_say_the_end() {
+    let world = World::new().await;
+    let mut terminal = Terminal::new(&world).await;
+    let challenge = "<Status><CmdRef>1</CmdRef><Data>407</Data><Chal><Meta/></Chal></Status><Final/>";
+    for document in [
+        answer(200, "", challenge),
+        answer(200, "", "<Alert><CmdID>2</CmdID></Alert><Final/>"),
+        answer(200, "", ""),
+        answer(401, "", "<Final/>"),
+    ] {
+        world.server.will_say(&document);
+        let opened = terminal.send(&FIRST).await;
+        opened.assert_says(200, &document);
+        assert!(!opened.end, "{}", String::from_utf8_lossy(&document));
+    }
+    // Nor does any answer to a message after which the client has more.
+    let more = String::from_utf8(FIRST.xml()).unwrap().replace("<Final/>", "");
+    world.server.will_say(&answer(200, "", "<Final/>"));
+    assert!(!terminal.ask(&request(more.as_bytes())).await.end);
 }
 
 #[tokio::test]

@@ -2,11 +2,15 @@
 //! else (PROTOCOL section 3.4).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
+use http_body_util::Full;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use syncseal::seal::{self, Layer, Number, Reason};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 
 use crate::http::{post_bytes, post_seal};
 use crate::syncml::{FIRST, SECOND, accepted};
@@ -117,6 +121,29 @@ async fn a_client_that_goes_away_finds_its_answer_when_it_comes_back() {
     stream.write_all(&post_bytes(&fields, &sealed)).await.unwrap();
     world.server.has_seen(1).await;
     drop(stream);
+    drop(release);
+    terminal.open(&post_seal(world.addr, &sealed).await).assert_says(200, &accepted());
+    assert_eq!(world.server.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_its_request_back_finds_its_answer_too() {
+    let world = World::new().await;
+    let mut terminal = Terminal::new(&world).await;
+    let release = world.server.will_hold();
+    let sealed = terminal.seal_message(&FIRST);
+    let stream = TokioIo::new(TcpStream::connect(world.addr).await.unwrap());
+    let (mut client, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = hyper::Request::post(format!("http://{}/sync", world.addr))
+        .header("content-type", seal::CONTENT_TYPE)
+        .body(Full::new(sealed.clone()))
+        .unwrap();
+    let exchange = tokio::spawn(async move { client.send_request(request).await });
+    world.server.has_seen(1).await;
+    // In HTTP/2 that resets the stream, and the gateway has time to notice.
+    exchange.abort();
+    sleep(Duration::from_millis(50)).await;
     drop(release);
     terminal.open(&post_seal(world.addr, &sealed).await).assert_says(200, &accepted());
     assert_eq!(world.server.seen().len(), 1);
