@@ -6,11 +6,12 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
+use super::layer::Plain;
 use super::message::{self, Message};
 use super::refuse::Trouble;
 use crate::policy::AgentPolicy;
 use crate::seal::resp_uri::{self, Origin, RespUri};
-use crate::seal::{self, Extras, Malformed, Reason, Refusal, RefusalReason};
+use crate::seal::{self, Extras, Fields, Malformed, Reason, Refusal, RefusalReason};
 use crate::syncml::{Document, Limits};
 
 /// What an opened plaintext says.
@@ -26,21 +27,33 @@ pub(super) struct Opened {
 impl Opened {
     /// Reads an opened plaintext; `public` is the agent's own address, to which the gateway's names in it are changed.
     pub(super) fn read(
-        plaintext: &Bytes,
+        plain: &Plain,
         message: &Message,
         policy: &AgentPolicy,
         extras: &Extras,
         public: &Origin,
     ) -> Self {
-        match seal::Response::decode(plaintext, extras) {
+        let (opened, plaintext) = match plain {
+            Plain::Message(plaintext) => (seal::Response::decode(plaintext, extras), plaintext),
+            Plain::Document(content_type, document) => (as_response(content_type, document), document),
+        };
+        match opened {
             Ok(opened) => {
                 let success = (200..300).contains(&opened.status);
-                let refusal = if success { None } else { refusal(&opened, policy) };
+                let may_refuse = !success || memchr::memmem::find(opened.body, b"syncseal?:").is_some();
+                let refusal = if may_refuse { refusal(&opened, policy) } else { None };
                 Self { response: pass_on(&opened, plaintext, message, policy, public), success, refusal }
             }
             Err(malformed) => Self { response: Err(Trouble::Plaintext(malformed)), success: false, refusal: None },
         }
     }
+}
+
+/// A document of the data layer as a response: nothing else that HTTP says of it is authentic, and its status counts as
+/// success (PROTOCOL section 6).
+fn as_response<'a>(content_type: &'a HeaderValue, document: &'a [u8]) -> Result<seal::Response<'a>, Malformed> {
+    let content_type = content_type.to_str().map_err(|_| Malformed::ContentType)?;
+    Ok(seal::Response { content_type, status: 200, fields: Fields::default(), body: document })
 }
 
 /// The reason of a sealed refusal, in a SyncML document or in problem details (PROTOCOL section 7).

@@ -4,24 +4,23 @@
 //! The states are those of [`crate::session::terminal`]. To return early drops one: what was sent stays sent, and the
 //! client's resend takes it up.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::Response;
 use http_body_util::Full;
 
 use super::answer::Opened;
+use super::layer::{Plain, Reply};
 use super::link::NoSeal;
-use super::message::Message;
+use super::message::{self, Message};
 use super::offer::Offer;
 use super::record::{Decision, Record};
 use super::refuse::Trouble;
 use super::{Place, Shared};
 use crate::seal::{
-    self, Established, HandshakePlaintext, InitParameters, InitRequest, Layer, PendingInit, Reason, Refusal,
-    RefusalReason, SessionKeys, StartInitError,
+    InitParameters, InitRequest, PendingInit, Reason, Refusal, RefusalReason, SessionKeys, StartInitError,
 };
 use crate::session::terminal::{self, Answered, Next, SyncSessionId};
 
@@ -116,7 +115,7 @@ impl<'a> Exchange<'a> {
                 self.record.decision = Decision::Early;
                 let issued = self.shared.time.now().0;
                 let request = self.init_request(attempt.offer, Some(issued))?;
-                let (seal, pending) = request.seal(&self.message.plaintext(&self.shared.extras));
+                let (seal, pending) = self.message.seal_early(request, &self.shared.extras)?;
                 match self.send_early(unkeyed.early(seal, pending)).await? {
                     EarlyOutcome::Answered(given) => return Ok(given),
                     EarlyOutcome::Refused(again, refusal) => {
@@ -140,7 +139,7 @@ impl<'a> Exchange<'a> {
     fn init_request(&self, offer: Offer<'_>, issued: Option<u64>) -> Result<InitRequest, StartInitError> {
         let policy = &self.shared.policy;
         let parameters = InitParameters {
-            layer: Layer::Message,
+            layer: policy.layer,
             alg: offer.alg,
             recipient: offer.recipient,
             group: offer.group,
@@ -151,10 +150,11 @@ impl<'a> Exchange<'a> {
     }
 
     async fn handshake(&mut self, offer: Offer<'_>) -> Result<SessionKeys, Trouble> {
-        let (seal, pending) = self.init_request(offer, None)?.seal(&HandshakePlaintext.plaintext());
+        let (seal, pending) = self.message.seal_handshake(self.init_request(offer, None)?)?;
         let reply = self.ask(&seal).await?;
-        let Established { keys, plaintext, .. } = pending.handle_response(self.shared.policy.provider, reply)?;
-        HandshakePlaintext::decode(&plaintext).map_err(Trouble::Plaintext)?;
+        let policy = &self.shared.policy;
+        let (keys, _, plain) = reply.establish(pending, policy.provider)?;
+        plain.check_handshake(|content_type| message::form(content_type.to_str().ok()?, policy))?;
         Ok(keys)
     }
 
@@ -162,14 +162,15 @@ impl<'a> Exchange<'a> {
     async fn send_early(&mut self, sent: EarlySent) -> Result<EarlyOutcome, Trouble> {
         let reply = match self.ask(sent.seal()).await {
             Ok(reply) => reply,
-            Err(NoSeal::Refused(refusal)) => return Ok(EarlyOutcome::Refused(sent.refused(), refusal)),
-            Err(error) => return Err(error.into()),
+            Err(Trouble::NoSeal(NoSeal::Refused(refusal))) => {
+                return Ok(EarlyOutcome::Refused(sent.refused(), refusal));
+            }
+            Err(trouble) => return Err(trouble),
         };
         let (pending, replied) = sent.reply().ok_or(Trouble::Internal)?;
-        let established = pending.handle_response(self.shared.policy.provider, reply)?;
-        let Established { keys, end, plaintext, .. } = established;
+        let (keys, end, plain) = reply.establish(pending, self.shared.policy.provider)?;
         self.record.sid = Some(keys.sid());
-        let answer = self.answer(&plaintext, end);
+        let answer = self.answer(&plain, end);
         let given = answer.response.clone();
         replied.answered(keys.sid(), Arc::new(keys), answer);
         Ok(EarlyOutcome::Answered(given))
@@ -178,8 +179,7 @@ impl<'a> Exchange<'a> {
     /// Seals the message under the number whose turn it is, and sends it.
     async fn seal(&mut self, ready: Ready) -> Result<Given, Trouble> {
         self.record.decision = Decision::Sealed;
-        let plaintext = self.message.plaintext(&self.shared.extras);
-        let Ok(sent) = ready.seal(|keys, _, number| Ok::<_, Infallible>(keys.seal_request(number, &plaintext)));
+        let sent = ready.seal(|keys, _, number| self.message.seal(keys, number, &self.shared.extras))?;
         self.send(sent).await
     }
 
@@ -188,40 +188,35 @@ impl<'a> Exchange<'a> {
         (self.record.sid, self.record.number) = (Some(sent.sid()), Some(sent.number()));
         let reply = match self.ask(sent.seal()).await {
             Ok(reply) => reply,
-            Err(error) => {
-                if matches!(&error, NoSeal::Refused(refusal) if is_session_unknown(refusal)) {
+            Err(trouble) => {
+                if matches!(&trouble, Trouble::NoSeal(NoSeal::Refused(refusal)) if is_session_unknown(refusal)) {
                     sent.forget();
                 }
-                return Err(error.into());
+                return Err(trouble);
             }
         };
-        let sealed = seal::decode_response(Layer::Message, reply).map_err(Trouble::Response)?;
-        let header = sealed.header();
-        let (number, end) = (header.number, header.end);
-        if number != sent.number() {
-            return Err(Trouble::CannotOpen);
-        }
-        let plaintext = sent.keys().open(sealed).map_err(|_| Trouble::CannotOpen)?;
-        let answer = self.answer(&plaintext, end);
+        let (end, plain) = reply.open(sent.keys(), sent.sid(), sent.number())?;
+        let answer = self.answer(&plain, end);
         let given = answer.response.clone();
         sent.answered(answer);
         Ok(given)
     }
 
     /// Asks the gateway, and notes how long that took.
-    async fn ask(&mut self, seal: &Bytes) -> Result<BytesMut, NoSeal> {
+    async fn ask(&mut self, seal: &Bytes) -> Result<Reply, Trouble> {
         self.record.sealed = Some(seal.len());
+        let outgoing = self.message.outgoing()?;
         let asked = Instant::now();
-        let reply = self.shared.link.ask(seal).await;
+        let reply = self.shared.link.ask(&outgoing, seal, &self.shared.policy).await;
         self.record.gateway += asked.elapsed();
-        reply
+        Ok(reply?)
     }
 
     /// What an opened response means for the client and for its SyncML session.
-    fn answer(&mut self, plaintext: &Bytes, end: bool) -> Answered<Given> {
+    fn answer(&mut self, plain: &Plain, end: bool) -> Answered<Given> {
         let Self { shared, place, message, .. } = *self;
         self.record.end = end;
-        let opened = Opened::read(plaintext, message, &shared.policy, &shared.extras, &place.public);
+        let opened = Opened::read(plain, message, &shared.policy, &shared.extras, &place.public);
         self.record.refused(opened.refusal);
         let response = opened.response.unwrap_or_else(|trouble| {
             self.record.trouble(&trouble);

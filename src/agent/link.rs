@@ -3,18 +3,21 @@
 //! Nothing that arrives here is authentic. What looks like a seal is given to the caller to open; a refusal that is not
 //! sealed can be reported, and no more.
 
-use bytes::{Bytes, BytesMut};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use bytes::Bytes;
+use http::header::CACHE_CONTROL;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
+use super::layer::{Outgoing, Reply};
+use super::message;
 use crate::net::fields;
 use crate::net::upstream::{self, Address, AddressError, TrustError, Upstream, UpstreamError};
 use crate::policy::{AgentPolicy, Retransmit};
-use crate::seal::{self, Reason, Refusal, RefusalReason};
+use crate::seal::{Layer, Reason, Refusal, RefusalReason};
+use crate::syncml::{Document, Form, Limits};
 
 /// The media type of problem details (RFC 9457).
 const PROBLEM_JSON: &str = "application/problem+json";
@@ -98,10 +101,10 @@ impl Link {
 
     /// Sends `sealed` until there is an answer or the policy's attempts are used up, and gives the answer if it looks
     /// like a seal. Its buffer has no other owner.
-    pub(super) async fn ask(&self, sealed: &Bytes) -> Result<BytesMut, NoSeal> {
+    pub(super) async fn ask(&self, outgoing: &Outgoing, sealed: &Bytes, policy: &AgentPolicy) -> Result<Reply, NoSeal> {
         let mut left = self.retransmit.attempts;
         loop {
-            let answer = self.ask_once(sealed.clone()).await;
+            let answer = self.ask_once(outgoing, sealed.clone(), policy).await;
             match answer {
                 Err(error) if left > 0 && error.is_passing() => {
                     debug!(%error, left, "sending the same bytes again");
@@ -113,33 +116,51 @@ impl Link {
         }
     }
 
-    async fn ask_once(&self, sealed: Bytes) -> Result<BytesMut, NoSeal> {
+    async fn ask_once(&self, outgoing: &Outgoing, sealed: Bytes, policy: &AgentPolicy) -> Result<Reply, NoSeal> {
         let mut request = Request::new(Full::new(sealed));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.uri.clone();
+        *request.uri_mut() = outgoing.target.clone().map_or_else(|| self.uri.clone(), Uri::from);
+        *request.headers_mut() = outgoing.headers.clone();
         let headers = request.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(seal::CONTENT_TYPE));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         let deadline = Instant::now() + self.retransmit.timeout;
         let answer = self.upstream.send(request, deadline, self.limit).await?;
-        read(answer)
+        read(answer, policy)
     }
 }
 
 /// Tells a seal, a refusal and anything else apart by status and content type.
-fn read(answer: Response<Bytes>) -> Result<BytesMut, NoSeal> {
+fn read(answer: Response<Bytes>, policy: &AgentPolicy) -> Result<Reply, NoSeal> {
     let status = answer.status();
     let foreign = NoSeal::Foreign { status };
     let Some(content_type) = fields::content_type(answer.headers()) else { return Err(foreign) };
     if fields::is_content_coded(answer.headers()) {
         return Err(foreign);
     }
-    if status == StatusCode::OK && fields::is_cose_encrypt0(content_type) {
-        return Ok(answer.into_body().into());
+    if status == StatusCode::OK && policy.layer == Layer::Message && fields::is_cose_encrypt0(content_type) {
+        return Ok(Reply::Seal(answer.into_body().into()));
+    }
+    let form = content_type.to_str().ok().and_then(|content_type| message::form(content_type, policy));
+    if let (StatusCode::OK, Layer::Data, Some(form)) = (status, policy.layer, form) {
+        let content_type = content_type.clone();
+        return read_document(form, content_type, answer.into_body()).ok_or(foreign)?;
     }
     let is_error = status.is_client_error() || status.is_server_error();
     if is_error && fields::essence(content_type).as_deref() == Some(PROBLEM_JSON) {
         return Err(Refusal::from_problem(answer.body()).map_or(foreign, |refusal| NoSeal::Refused(refusal.into())));
     }
     Err(foreign)
+}
+
+/// Tells a sealed document and a refusal apart; `None` if it is neither.
+fn read_document(form: Form, content_type: HeaderValue, body: Bytes) -> Option<Result<Reply, NoSeal>> {
+    memchr::memmem::find(&body, b"syncseal")?;
+    if memchr::memmem::find(&body, b"syncseal?:").is_some() {
+        let document = Document::scan(form, &body, &Limits::default()).ok()?;
+        if document.header.seal_marks == 0 {
+            let refusal = Refusal::from_map(&document.refusal_map()?).ok()?;
+            return Some(Err(NoSeal::Refused(refusal.into())));
+        }
+    }
+    Some(Ok(Reply::Document { form, content_type, body: body.into() }))
 }

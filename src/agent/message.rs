@@ -7,10 +7,11 @@ use http::header::{HeaderMap, HeaderValue};
 use http::{Method, Request};
 use http_body::Body;
 
+use super::layer::Sealing;
 use super::refuse::Trouble;
 use crate::net::{body, fields};
 use crate::policy::AgentPolicy;
-use crate::seal::{self, Direction, Extras, Fields, Plaintext, Target};
+use crate::seal::{self, Direction, Extras, Fields, Layer, Plaintext, Target};
 use crate::session::terminal::Fingerprint;
 use crate::syncml::{Command, Document, Field, Form, Limits, MediaType};
 
@@ -20,9 +21,10 @@ const EARLY_COMMANDS: [Command; 5] = [Command::Alert, Command::Get, Command::Put
 /// A SyncML message with what its client said about it in HTTP, ready to be sealed.
 #[derive(Debug)]
 pub(super) struct Message {
-    target: String,
-    content_type: String,
-    headers: HeaderMap,
+    pub(super) target: String,
+    pub(super) content_type: String,
+    pub(super) headers: HeaderMap,
+    pub(super) sealing: Sealing,
     body: Bytes,
     /// Source LocURI, decoded.
     pub(super) source: Vec<u8>,
@@ -63,7 +65,12 @@ impl Message {
         let text = |field: &Option<Field>| field.as_ref().map(|field| document.text(field).into_owned());
         let header = &document.header;
         let is_first = header.msg_id.as_ref().is_some_and(|msg_id| document.text(msg_id).trim_ascii() == b"1");
+        let sealing = match policy.layer {
+            Layer::Message => Sealing::Message,
+            Layer::Data => Sealing::data(&document, &content_type, &body, &parts.headers)?,
+        };
         Ok(Self {
+            sealing,
             source: text(&header.source).unwrap_or_default(),
             session_id: text(&header.session_id).unwrap_or_default(),
             asked: text(&header.target),

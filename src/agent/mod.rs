@@ -5,7 +5,8 @@
 //! answers in its place, says.
 //!
 //! A request takes this way through the files: [`mod@self`] (the service) → `message` (is it SyncML, and what does its
-//! header say) → `exchange` (section 9 from top to bottom) → `offer` (what an init request asks for) → `link` (to the
+//! header say) → `exchange` (section 9 from top to bottom) → `offer` (what an init request asks for) and `layer` (how
+//! it and messages are sealed and opened) → `link` (to the
 //! gateway and back) → `answer` (what the client gets of an opened response). `refuse` says why a client gets no answer
 //! of its server's, `record` writes the one line of log that an exchange gets.
 //!
@@ -14,6 +15,7 @@
 
 mod answer;
 mod exchange;
+mod layer;
 mod link;
 mod message;
 mod offer;

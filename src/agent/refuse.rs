@@ -11,6 +11,7 @@ use crate::crypto::RandomFailed;
 use crate::net::body::BodyError;
 use crate::net::fields;
 use crate::net::upstream::UpstreamError;
+use crate::seal::data::Unfit;
 use crate::seal::{InitResponseError, Malformed, Reason, Refusal, RefusalReason, StartInitError};
 use crate::session::Refused;
 use crate::syncml::InvalidDocument;
@@ -37,6 +38,12 @@ pub(super) enum Trouble {
     /// A body that is not a SyncML document.
     #[error("the body is not SyncML: {0}")]
     Document(#[from] InvalidDocument),
+    /// In the data layer, a body that cannot be sealed for certain.
+    #[error("the body cannot be sealed in the data layer: {0}")]
+    Unsealable(#[from] Unfit),
+    /// In the data layer, a header field that would have to be sealed.
+    #[error("{0} cannot be sealed in the data layer")]
+    NeedsMessageLayer(&'static str),
 
     // The agent.
     /// All places for exchanges are taken.
@@ -62,6 +69,9 @@ pub(super) enum Trouble {
     /// What came back in the place of a response is none.
     #[error("not the response to this request: {0}")]
     Response(Malformed),
+    /// What came back in the place of a sealed document is none.
+    #[error("not the response to this request: {0}")]
+    Unopenable(Unfit),
     /// A response that does not open, or belongs to another request.
     #[error("the response did not open as the one to this request")]
     CannotOpen,
@@ -103,7 +113,11 @@ impl Trouble {
             Self::MediaType | Self::Coded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Body(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Body(BodyError::Timeout) => StatusCode::REQUEST_TIMEOUT,
-            Self::Target | Self::Body(BodyError::Incomplete(_)) | Self::Document(_) => StatusCode::BAD_REQUEST,
+            Self::Target
+            | Self::Body(BodyError::Incomplete(_))
+            | Self::Document(_)
+            | Self::Unsealable(_)
+            | Self::NeedsMessageLayer(_) => StatusCode::BAD_REQUEST,
             Self::Busy | Self::Sessions(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Init(_) | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NoSeal(NoSeal::Refused(_)) => StatusCode::FORBIDDEN,
@@ -111,6 +125,7 @@ impl Trouble {
             Self::NoSeal(_)
             | Self::InitResponse(_)
             | Self::Response(_)
+            | Self::Unopenable(_)
             | Self::CannotOpen
             | Self::Plaintext(_)
             | Self::TooLarge
@@ -131,6 +146,7 @@ impl Trouble {
             Self::Body(BodyError::Timeout) => "body-timeout",
             Self::Body(BodyError::Incomplete(_)) => "body-incomplete",
             Self::Document(_) => "not-syncml",
+            Self::Unsealable(_) | Self::NeedsMessageLayer(_) => "data-layer",
             Self::Busy => "busy",
             Self::Sessions(_) => "sessions-full",
             Self::Init(_) | Self::Internal => "internal",
@@ -147,7 +163,7 @@ impl Trouble {
             },
             Self::NoSeal(NoSeal::Foreign { .. }) => "not-sealed",
             Self::InitResponse(InitResponseError::NoExchange) => "no-key-exchange",
-            Self::InitResponse(_) | Self::Response(_) | Self::CannotOpen => "cannot-open",
+            Self::InitResponse(_) | Self::Response(_) | Self::Unopenable(_) | Self::CannotOpen => "cannot-open",
             Self::Plaintext(_) | Self::Answer(_) => "answer-malformed",
             Self::ForeignRespUri | Self::SignedRespUri => "resp-uri",
         }
@@ -172,6 +188,14 @@ impl Trouble {
             Self::Body(BodyError::Timeout) => "The message did not arrive in time.".into(),
             Self::Body(BodyError::Incomplete(_)) => "The message broke off.".into(),
             Self::Document(error) => format!("The message is not a SyncML document as its Content-Type says: {error}."),
+            Self::Unsealable(unfit) => format!(
+                "The message cannot be sealed in the data layer: {unfit}. Nothing was sent; the message layer seals any \
+                 message (layer = \"message\" in the agent's policy, and a gateway that takes it)."
+            ),
+            Self::NeedsMessageLayer(name) => format!(
+                "The client sends {name}, which the data layer does not protect. Nothing was sent; the message layer seals \
+                 it too (layer = \"message\" in the agent's policy, and a gateway that takes it)."
+            ),
             Self::Busy => "The agent has too much to do at the moment; try again later.".into(),
             Self::Sessions(_) => "The agent has no room for another SyncML session; try again later, or raise total in \
                 [sessions] of its policy."
@@ -207,7 +231,7 @@ impl Trouble {
             Self::InitResponse(_) => "The answer to the handshake is not from the gateway whose key is pinned, and was not \
                 used: see key in the agent's policy, and who answers at the gateway's address."
                 .into(),
-            Self::Response(_) | Self::CannotOpen => {
+            Self::Response(_) | Self::Unopenable(_) | Self::CannotOpen => {
                 format!("The answer to the sealed message is not authentic, and was not used. {RESEND}")
             }
             Self::Plaintext(_) => "The gateway's answer opened, but is not of a form that the protocol has: see \

@@ -9,8 +9,9 @@ use super::fault::{Cause, Conflict};
 use super::gateway::ORIGIN_ALLOWED;
 use super::keys;
 use super::reader::{Section, Setting};
-use super::value::{boolean, count, duration, list, nonempty_list, text};
+use super::value::{boolean, choice, count, duration, list, nonempty_list, text};
 use crate::crypto::{Algorithm, CryptoProvider, KeyId, NamedGroup, RsaPublicKey};
+use crate::seal::Layer;
 use crate::seal::resp_uri::Origin;
 use crate::session::terminal::TerminalLimits;
 use crate::syncml::Form;
@@ -39,6 +40,8 @@ pub struct AgentPolicy {
     pub groups: Vec<NamedGroup>,
     /// Whether a gateway that takes no part in a key exchange is done with.
     pub require_exchange: bool,
+    /// Where protection is applied.
+    pub layer: Layer,
     /// Whether the first message of a SyncML session travels in the init request (PROTOCOL section 3.1).
     pub early: bool,
     /// How it asks again.
@@ -90,6 +93,7 @@ impl AgentPolicy {
         let recipient = recipient(&mut agent);
         let further_key = |setting: &Setting<'_>| keys::public(setting).map(|(_, key)| key);
         let further_recipients = agent.or("further_keys", Vec::new(), list(keys::PUBLIC_ALLOWED, further_key));
+        let layer = agent.or("layer", Layer::Message, choice(&Layer::ALL, Layer::name));
         let early = agent.or("early", false, boolean);
         let connect_timeout = agent.or("connect_timeout", Duration::from_secs(10), duration(SECOND..=HOUR));
         let max_connections = agent.or("max_connections", 64, count(1..=100_000));
@@ -133,6 +137,7 @@ impl AgentPolicy {
             algorithms: crypto.algorithms,
             groups: crypto.groups,
             require_exchange: crypto.require_exchange,
+            layer,
             early,
             retransmit,
             sessions,
