@@ -5,7 +5,7 @@
 mod common;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use common::Program;
@@ -168,15 +168,17 @@ async fn kept_it_serves_other_clients_until_sigterm() {
 async fn sigint_while_it_plays_ends_it_and_leaves_nothing_behind() {
     let files = TempDir::new().unwrap();
     let mut command = demo(files.path());
-    command.stdout(std::process::Stdio::piped());
-    let mut child = command.spawn().unwrap();
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
     while stage(files.path()).is_none() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let pid = Pid::from_child(&child);
     kill_process(pid, Signal::INT).unwrap();
     // Whether it was through by then is a matter of chance.
-    assert!(matches!(child.wait().unwrap().code(), Some(0 | 1)));
+    let output = child.wait_with_output().unwrap();
+    assert!(matches!(output.status.code(), Some(0 | 1)));
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(is_empty(files.path()));
 }
 

@@ -64,9 +64,8 @@ impl Stage {
         tokio::spawn(sample.serve(listener, async move { drain.draining().await }));
         let behind = Tap::before(server).await.map_err(cannot_go_on)?;
 
-        let key_file = dir.join("gateway.pem");
-        let key =
-            tokio::task::spawn_blocking(move || keygen::make(&key_file, KEY_BITS)).await.map_err(cannot_go_on)??;
+        // Not on a thread of its own, which a signal would leave behind without its directory.
+        let key = tokio::task::block_in_place(|| keygen::make(&dir.join("gateway.pem"), KEY_BITS))?;
         let pin = key.key_id().to_string();
         show.line("policy", &format!("$ syncseal keygen gateway.pem       (RSA, {KEY_BITS} bits, fresh)"));
         show.line("policy", &pin);
