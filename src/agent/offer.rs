@@ -1,10 +1,8 @@
 //! What is asked for in an init request, and what else when that is refused.
 
-use std::iter;
-
 use crate::crypto::{Algorithm, NamedGroup, RsaPublicKey};
-use crate::policy::AgentPolicy;
-use crate::seal::{Reason, Refusal, RefusalReason};
+use crate::policy::{AgentPolicy, AgentRecipients};
+use crate::seal::{Reason, Recipient, Refusal, RefusalReason};
 
 /// An algorithm, a group and a key of the policy's lists, which are in the order of preference.
 #[derive(Clone, Copy, Debug)]
@@ -12,36 +10,30 @@ pub(super) struct Offer<'p> {
     lists: Lists<'p>,
     pub(super) alg: Algorithm,
     pub(super) group: Option<NamedGroup>,
-    pub(super) recipient: &'p RsaPublicKey,
+    pub(super) recipient: Recipient<'p>,
 }
 
-/// The configured lists that an offer is made from.
+/// The configured lists that an offer is made from. There are no recipients but RSA keys to choose among: whoever shares
+/// a secret with the gateway uses that one.
 #[derive(Clone, Copy, Debug)]
 struct Lists<'p> {
     algorithms: &'p [Algorithm],
     groups: &'p [NamedGroup],
-    recipient: &'p RsaPublicKey,
-    further_recipients: &'p [RsaPublicKey],
+    recipients: &'p [RsaPublicKey],
 }
 
 impl<'p> Offer<'p> {
-    /// The first of each list. `None` if there is no algorithm, which no policy has.
+    /// The first of each list. `None` if there is no algorithm or no key, which no policy has.
     pub(super) fn first(policy: &'p AgentPolicy) -> Option<Self> {
-        Self::of(Lists {
-            algorithms: &policy.algorithms,
-            groups: &policy.groups,
-            recipient: &policy.recipient,
-            further_recipients: &policy.further_recipients,
-        })
+        let (recipient, recipients) = match &policy.recipients {
+            AgentRecipients::Rsa(keys) => (keys.first()?.into(), keys.as_slice()),
+            AgentRecipients::Secret(name, secret) => (Recipient::Secret(name, secret), [].as_slice()),
+        };
+        Self::of(recipient, Lists { algorithms: &policy.algorithms, groups: &policy.groups, recipients })
     }
 
-    fn of(lists: Lists<'p>) -> Option<Self> {
-        Some(Self {
-            alg: *lists.algorithms.first()?,
-            group: lists.groups.first().copied(),
-            recipient: lists.recipient,
-            lists,
-        })
+    fn of(recipient: Recipient<'p>, lists: Lists<'p>) -> Option<Self> {
+        Some(Self { alg: *lists.algorithms.first()?, group: lists.groups.first().copied(), recipient, lists })
     }
 
     /// Another offer after an unsealed refusal (PROTOCOL section 7): the next of the list that the reason is about, of
@@ -59,11 +51,10 @@ impl<'p> Offer<'p> {
                 others.find(|group| named(*group)).map(|group| Self { group: Some(group), ..self })
             }
             Reason::KeyUnknown => {
-                let tried = self.recipient.key_id();
-                let known = iter::once(self.lists.recipient).chain(self.lists.further_recipients);
-                let mut others = known.filter(|key| key.key_id() != tried);
-                let recipient = others.find(|key| refusal.keys.is_empty() || refusal.keys.contains(&key.key_id()))?;
-                Some(Self { recipient, ..self })
+                let Recipient::Rsa(tried) = self.recipient else { return None };
+                let mut others = self.lists.recipients.iter().filter(|key| key.key_id() != tried.key_id());
+                let other = others.find(|key| refusal.keys.is_empty() || refusal.keys.contains(&key.key_id()))?;
+                Some(Self { recipient: other.into(), ..self })
             }
             Reason::EncryptionRequired
             | Reason::LayerUnsupported
@@ -100,7 +91,7 @@ impl<'p> Offer<'p> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::{RsaPrivateKey, SystemRandom};
+    use crate::crypto::{RsaPrivateKey, SystemRandom, TerminalSecret};
 
     const PEM: &str = include_str!("../../tests/keys/public.pem");
 
@@ -110,8 +101,15 @@ mod tests {
     }
 
     fn offer<'p>(algorithms: &'p [Algorithm], groups: &'p [NamedGroup], keys: &'p [RsaPublicKey]) -> Offer<'p> {
-        let (recipient, further_recipients) = keys.split_first().unwrap();
-        Offer::of(Lists { algorithms, groups, recipient, further_recipients }).unwrap()
+        Offer::of((&keys[0]).into(), Lists { algorithms, groups, recipients: keys }).unwrap()
+    }
+
+    /// The key of the alternative after `refusal`.
+    fn other_key(offer: Offer<'_>, refusal: &Refusal) -> Option<crate::crypto::KeyId> {
+        offer.alternative(refusal).map(|offer| match offer.recipient {
+            Recipient::Rsa(key) => key.key_id(),
+            Recipient::Secret(name, _) => panic!("the secret {name} in the place of a key"),
+        })
     }
 
     fn refusal(reason: Reason) -> Refusal {
@@ -151,11 +149,25 @@ mod tests {
         let offer = offer(&Algorithm::ALL, &[], &keys);
         assert!(offer.alternative(&refusal(Reason::KeyExchangeRequired)).is_none(), "none configured, none offered");
         let mut unknown = refusal(Reason::KeyUnknown);
-        assert_eq!(offer.alternative(&unknown).unwrap().recipient.key_id(), keys[1].key_id());
+        assert_eq!(other_key(offer, &unknown), Some(keys[1].key_id()));
         unknown.keys = vec![crate::crypto::KeyId([1; 32]), keys[2].key_id()];
-        assert_eq!(offer.alternative(&unknown).unwrap().recipient.key_id(), keys[2].key_id());
+        assert_eq!(other_key(offer, &unknown), Some(keys[2].key_id()));
         unknown.keys = vec![crate::crypto::KeyId([1; 32])];
         assert!(offer.alternative(&unknown).is_none());
+    }
+
+    #[test]
+    fn a_secret_has_no_alternative_but_may_have_another_algorithm() {
+        let (name, secret) = ("phone".parse().unwrap(), TerminalSecret::generate(&SystemRandom).unwrap());
+        let lists = Lists { algorithms: &Algorithm::ALL, groups: &NamedGroup::ALL, recipients: &[] };
+        let offer = Offer::of(Recipient::Secret(&name, &secret), lists).unwrap();
+        for reason in [Reason::KeyUnknown, Reason::KeyTransportUnsupported, Reason::CannotOpen] {
+            let mut refusal = refusal(reason);
+            refusal.keys = keys().iter().map(RsaPublicKey::key_id).collect();
+            assert!(offer.alternative(&refusal).is_none(), "{}", reason.name());
+        }
+        let other = offer.alternative(&refusal(Reason::AlgorithmUnsupported)).unwrap();
+        assert!(matches!(other.recipient, Recipient::Secret(same, _) if *same == name));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{Exit, agent, complain, gateway, print};
 use crate::agent::Agent;
 use crate::crypto::{Algorithm, NamedGroup, RSA_TIMING_WARNING, SystemRandom};
 use crate::gateway::{Gateway, Surroundings};
-use crate::policy::{AgentPolicy, Environment, GatewayPolicy, Policy};
+use crate::policy::{AgentPolicy, AgentRecipients, Environment, GatewayPolicy, Policy};
 use crate::session::WallClock;
 
 /// Checks a policy: does all that starting would do, short of binding.
@@ -57,7 +57,23 @@ fn gateway_summary(policy: &GatewayPolicy) -> Result<String, fmt::Error> {
     writeln!(out, "  gateway on {}", list(&policy.listen))?;
     for recipient in &policy.recipients {
         let bits = recipient.public.modulus_len() * 8;
-        writeln!(out, "  key {} (RSA {bits}, {})", recipient.key_id(), recipient.file.display())?;
+        let file = recipient.file.display();
+        match recipient.accept_until {
+            None => writeln!(out, "  key {} (RSA {bits}, {file})", recipient.key_id())?,
+            Some(until) => {
+                writeln!(out, "  key {} (RSA {bits}, {file}), accepted until {until}", recipient.key_id())?;
+            }
+        }
+    }
+    for secret in &policy.secrets {
+        write!(out, "  secret {} ({})", secret.name, secret.file.display())?;
+        if secret.devices.is_some() {
+            write!(out, ", for some devices")?;
+        }
+        match secret.expires {
+            None => writeln!(out)?,
+            Some(until) => writeln!(out, ", expires {until}")?,
+        }
     }
     writeln!(
         out,
@@ -75,7 +91,14 @@ fn gateway_summary(policy: &GatewayPolicy) -> Result<String, fmt::Error> {
 fn agent_summary(policy: &AgentPolicy) -> Result<String, fmt::Error> {
     let mut out = String::new();
     writeln!(out, "  agent on {}, for the gateway {}", list(&policy.listen), policy.gateway)?;
-    writeln!(out, "  key {} (RSA {})", policy.recipient.key_id(), policy.recipient.modulus_len() * 8)?;
+    match &policy.recipients {
+        AgentRecipients::Rsa(keys) => {
+            for key in keys {
+                writeln!(out, "  key {} (RSA {})", key.key_id(), key.modulus_len() * 8)?;
+            }
+        }
+        AgentRecipients::Secret(name, _) => writeln!(out, "  secret {name}")?,
+    }
     writeln!(
         out,
         "  {}",

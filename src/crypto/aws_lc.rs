@@ -3,13 +3,14 @@
 use aws_lc_rs::{
     aead::{self, LessSafeKey, UnboundKey},
     digest, hkdf, hmac,
+    key_wrap::{AES_256, AesKek, KeyWrap},
     rsa::{OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey},
 };
 use zeroize::Zeroizing;
 
 use super::{
-    ActiveKeyExchange, AeadKey, Algorithm, CompletedKeyExchange, CryptoProvider, InvalidKey, InvalidShare, Key,
-    NONCE_LEN, NamedGroup, OpenFailed, Prk, RsaPrivateKey, RsaUnwrap, TAG_LEN, exchange,
+    ActiveKeyExchange, AeadKey, Algorithm, CompletedKeyExchange, CryptoProvider, InvalidKey, InvalidShare,
+    KEY_WRAP_LEN, Kek, Key, NONCE_LEN, NamedGroup, OpenFailed, Prk, RsaPrivateKey, RsaUnwrap, TAG_LEN, exchange,
 };
 
 /// The provider on aws-lc-rs.
@@ -56,6 +57,20 @@ impl CryptoProvider for AwsLc {
         let mut out = [0; 32];
         out.copy_from_slice(hash.finish().as_ref());
         out
+    }
+
+    #[expect(clippy::expect_used, reason = "a key of another length is a fault in our own code")]
+    fn aes_wrap(&self, kek: &Kek, key: &Key) -> Vec<u8> {
+        let mut wrapped = vec![0; key.expose().len() + KEY_WRAP_LEN];
+        let kek = AesKek::new(&AES_256, kek.expose()).expect("a key of 32 bytes");
+        kek.wrap(key.expose(), &mut wrapped).expect("a key of an algorithm's length");
+        wrapped
+    }
+
+    fn aes_unwrap(&self, kek: &Kek, wrapped: &[u8]) -> Option<Key> {
+        let mut key = Zeroizing::new([0; 32 + KEY_WRAP_LEN]);
+        let kek = AesKek::new(&AES_256, kek.expose()).ok()?;
+        Key::from_slice(kek.unwrap(wrapped, key.get_mut(..wrapped.len())?).ok()?)
     }
 
     fn rsa_unwrap(&self, key: &RsaPrivateKey) -> Result<Box<dyn RsaUnwrap>, InvalidKey> {

@@ -12,6 +12,8 @@ use zeroize::Zeroizing;
 pub const NONCE_LEN: usize = 12;
 /// Length of every authentication tag, in bytes.
 pub const TAG_LEN: usize = 16;
+/// How much longer an AES Key Wrap is than the key in it, in bytes (RFC 3394, 2.2.1).
+pub const KEY_WRAP_LEN: usize = 8;
 
 /// A content-encryption algorithm (PROTOCOL section 2); the COSE number names cipher and key length together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,16 +77,19 @@ impl Algorithm {
 pub enum KeyTransport {
     /// RSA-OAEP with SHA-256, COSE -41.
     RsaOaep256,
+    /// AES Key Wrap (RFC 3394) under a key of 32 bytes from a shared secret, COSE -5.
+    A256Kw,
 }
 
 impl KeyTransport {
     /// Every key transport.
-    pub const ALL: [Self; 1] = [Self::RsaOaep256];
+    pub const ALL: [Self; 2] = [Self::RsaOaep256, Self::A256Kw];
 
     /// The COSE algorithm number.
     pub const fn cose_id(self) -> i64 {
         match self {
             Self::RsaOaep256 => -41,
+            Self::A256Kw => -5,
         }
     }
 
@@ -97,6 +102,7 @@ impl KeyTransport {
     pub const fn name(self) -> &'static str {
         match self {
             Self::RsaOaep256 => "RSA-OAEP-256",
+            Self::A256Kw => "A256KW",
         }
     }
 }
@@ -185,6 +191,28 @@ pub struct Prk(pub(crate) Zeroizing<[u8; 32]>);
 impl fmt::Debug for Prk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Prk")
+    }
+}
+
+/// A key of 32 bytes that wraps session keys: zeroed on drop, never printed.
+#[derive(Clone)]
+pub struct Kek(Zeroizing<[u8; 32]>);
+
+impl Kek {
+    /// The key with these bytes.
+    pub fn new(bytes: &[u8; 32]) -> Self {
+        Self(Zeroizing::new(*bytes))
+    }
+
+    /// Its bytes.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Kek {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Kek")
     }
 }
 
@@ -286,6 +314,13 @@ pub trait CryptoProvider: Send + Sync + fmt::Debug {
     fn hkdf_expand(&self, prk: &Prk, info: &[u8], out: &mut [u8]);
     /// SHA-256 of the parts, one after the other.
     fn sha256(&self, parts: &[&[u8]]) -> [u8; 32];
+    /// AES Key Wrap (RFC 3394) of `key` under `kek`: 8 bytes longer than `key`.
+    ///
+    /// # Panics
+    /// If `key` has not the key length of an [`Algorithm`].
+    fn aes_wrap(&self, kek: &Kek, key: &Key) -> Vec<u8>;
+    /// The key in `wrapped`. `None` if it was not wrapped under `kek`, and if it is not one of 16 to 32 bytes.
+    fn aes_unwrap(&self, kek: &Kek, wrapped: &[u8]) -> Option<Key>;
     /// Prepares a private key for unwrapping.
     fn rsa_unwrap(&self, key: &RsaPrivateKey) -> Result<Box<dyn RsaUnwrap>, InvalidKey>;
     /// The groups it has.
@@ -301,6 +336,7 @@ pub use aws_lc::AwsLc;
 pub use keys::{InvalidKey, KeyId, RsaPrivateKey, RsaPublicKey};
 pub use random::SystemRandom;
 pub use rustcrypto::RustCrypto;
+pub use secret::{InvalidKeyName, InvalidSecret, KeyName, TerminalSecret};
 
 #[cfg(feature = "aws-lc")]
 mod aws_lc;
@@ -308,6 +344,7 @@ mod exchange;
 mod keys;
 mod random;
 mod rustcrypto;
+mod secret;
 #[cfg(test)]
 mod tests;
 

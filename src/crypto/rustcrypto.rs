@@ -8,14 +8,15 @@ use aes_gcm::{
     },
     aes::Aes192,
 };
+use aes_kw::KwAes256;
 use chacha20poly1305::ChaCha20Poly1305;
 use hkdf::Hkdf;
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{
-    ActiveKeyExchange, AeadKey, Algorithm, CompletedKeyExchange, CryptoProvider, InvalidKey, InvalidShare, Key,
-    NONCE_LEN, NamedGroup, OpenFailed, Prk, RsaPrivateKey, RsaUnwrap, TAG_LEN, exchange,
+    ActiveKeyExchange, AeadKey, Algorithm, CompletedKeyExchange, CryptoProvider, InvalidKey, InvalidShare,
+    KEY_WRAP_LEN, Kek, Key, NONCE_LEN, NamedGroup, OpenFailed, Prk, RsaPrivateKey, RsaUnwrap, TAG_LEN, exchange,
 };
 
 /// The provider on RustCrypto.
@@ -58,6 +59,23 @@ impl CryptoProvider for RustCrypto {
             hash.update(part);
         }
         hash.finalize().into()
+    }
+
+    #[expect(clippy::expect_used, reason = "a key of another length is a fault in our own code")]
+    fn aes_wrap(&self, kek: &Kek, key: &Key) -> Vec<u8> {
+        let mut wrapped = vec![0; key.expose().len() + KEY_WRAP_LEN];
+        KwAes256::new(kek.expose().into())
+            .wrap_key(key.expose(), &mut wrapped)
+            .expect("a key of an algorithm's length");
+        wrapped
+    }
+
+    fn aes_unwrap(&self, kek: &Kek, wrapped: &[u8]) -> Option<Key> {
+        let mut key = Zeroizing::new([0; 32]);
+        let key = key.get_mut(..wrapped.len().checked_sub(KEY_WRAP_LEN)?)?;
+        // One block would be a cipher block, not a key wrap (RFC 3394, 2).
+        let key = (key.len() >= 16).then_some(key)?;
+        Key::from_slice(KwAes256::new(kek.expose().into()).unwrap_key(wrapped, key).ok()?)
     }
 
     /// With AWS-LC built in, AWS-LC does the private operation here too: the rsa crate's has an open timing advisory

@@ -26,6 +26,78 @@ fn any_key() -> impl Strategy<Value = (Algorithm, Key)> {
         .prop_map(|(alg, bytes)| (alg, Key::from_slice(&bytes[..alg.key_len()]).unwrap()))
 }
 
+/// RFC 3394, sections 4.3, 4.5 and 4.6: keys of 16, 24 and 32 bytes under one of 32.
+#[test]
+fn key_wrap_is_that_of_rfc_3394() {
+    let kek: [u8; 32] = std::array::from_fn(|n| n as u8);
+    let kek = Kek::new(&kek);
+    for (key, wrapped) in [
+        ("00112233445566778899AABBCCDDEEFF", "64E8C3F9CE0F5BA263E9777905818A2A93C8191E7D6E8AE7"),
+        (
+            "00112233445566778899AABBCCDDEEFF0001020304050607",
+            "A8F9BC1612C68B3FF6E6F4FBE30E71E4769C8B80A32CB8958CD5D17D6B254DA1",
+        ),
+        (
+            "00112233445566778899AABBCCDDEEFF000102030405060708090A0B0C0D0E0F",
+            "28C9F404C4B810F4CBCCB35CFB87F8263F5786E2D80ED326CBC7F0E71A99F43BFB988B9B7A02DD21",
+        ),
+    ] {
+        let (key, wrapped) = (hex::decode(key).unwrap(), hex::decode(wrapped).unwrap());
+        for provider in providers() {
+            assert_eq!(provider.aes_wrap(&kek, &Key::from_slice(&key).unwrap()), wrapped);
+            assert_eq!(provider.aes_unwrap(&kek, &wrapped).unwrap().expose(), key);
+        }
+    }
+}
+
+#[test]
+fn what_is_no_key_wrap_is_no_key() {
+    let kek = Kek::new(&[1; 32]);
+    for provider in providers() {
+        let key = Key::from_slice(&[2; 32]).unwrap();
+        let wrapped = provider.aes_wrap(&kek, &key);
+        for len in 0..100 {
+            let other: Vec<u8> = wrapped.iter().copied().cycle().take(len).collect();
+            assert_eq!(provider.aes_unwrap(&kek, &other).is_some(), len == 40, "{len} bytes");
+        }
+        for bit in 0..wrapped.len() * 8 {
+            let mut other = wrapped.clone();
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert!(provider.aes_unwrap(&kek, &other).is_none());
+        }
+        assert!(provider.aes_unwrap(&Kek::new(&[0; 32]), &wrapped).is_none());
+    }
+}
+
+#[test]
+fn a_secret_is_one_line_of_base64() {
+    let secret = TerminalSecret::generate(&SystemRandom).unwrap();
+    let text = secret.to_text();
+    assert_eq!((text.len(), text.as_bytes().last()), (45, Some(&b'\n')));
+    for end in ["", "\n", "\r\n"] {
+        let read = TerminalSecret::from_text(&format!("{}{end}", text.trim_end())).unwrap();
+        assert_eq!(read.expose(), secret.expose());
+    }
+    let long = base64_simd::STANDARD.encode_to_string([5; 100]);
+    assert_eq!(TerminalSecret::from_text(&long).unwrap().expose(), [5; 100]);
+    let short = base64_simd::STANDARD.encode_to_string([5; 31]);
+    assert_eq!(TerminalSecret::from_text(&short).unwrap_err(), InvalidSecret::Length { len: 31 });
+    for other in
+        [format!(" {}", *text), format!("{}\n", *text), text.replace('=', ""), text.replacen('A', "-", 64) + "-"]
+    {
+        assert_eq!(TerminalSecret::from_text(&other).unwrap_err(), InvalidSecret::Encoding, "{other:?}");
+    }
+    assert_eq!(format!("{secret:?}"), "TerminalSecret(32 bytes)");
+    assert_eq!(format!("{:?}", Kek::new(&[7; 32])), "Kek");
+}
+
+#[test]
+fn a_key_name_is_text_of_1_to_64_bytes() {
+    assert!("".parse::<KeyName>().is_err() && "x".repeat(65).parse::<KeyName>().is_err());
+    assert!(KeyName::try_from(&b"\xff"[..]).is_err());
+    assert_eq!(KeyName::try_from("å".repeat(32).as_bytes()).unwrap().as_str(), "å".repeat(32));
+}
+
 proptest! {
     #[test]
     fn providers_seal_alike_and_open_each_other(

@@ -4,7 +4,6 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::crypto::KeyTransport;
 use crate::policy::Recipient;
 use crate::seal::{Accepts, encode_base64};
 
@@ -31,15 +30,17 @@ struct SpkiKey {
 }
 
 /// The JSON document.
-pub(super) fn document<'a>(accepts: impl Iterator<Item = &'a Accepts> + Clone, recipients: &[Recipient]) -> Bytes {
+pub(super) fn document<'a>(
+    accepts: impl Iterator<Item = &'a Accepts> + Clone,
+    rsa_keys: impl Iterator<Item = &'a Recipient>,
+) -> Bytes {
     let supported = Supported {
         versions: [1],
         algorithms: names(accepts.clone().flat_map(|accepts| &accepts.algorithms).map(|alg| alg.name())),
-        key_transports: names(KeyTransport::ALL.iter().map(|kt| kt.name())),
+        key_transports: names(accepts.clone().flat_map(|accepts| &accepts.key_transports).map(|kt| kt.name())),
         groups: names(accepts.clone().flat_map(|accepts| &accepts.groups).map(|group| group.name())),
         layers: names(accepts.flat_map(|accepts| &accepts.layers).map(|layer| layer.name())),
-        keys: recipients
-            .iter()
+        keys: rsa_keys
             .map(|recipient| {
                 let public = &recipient.public;
                 SpkiKey { kid: public.key_id().to_string(), spki: encode_base64(public.to_der()) }

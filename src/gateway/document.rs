@@ -109,7 +109,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         record: &mut Record,
     ) -> Result<Answer, Reason> {
         let document = self.scan(envelope.form, bytes, record)?;
-        let admitted = self.admit(lane, sender, envelope.message(target, bytes, &document)).await?;
+        let admitted = self.admit(lane, sender, envelope.message(target, bytes, &document), record).await?;
         let (inbound, end) = self.deliver(lane, Layer::Data, admitted, record).await?;
         record.decision = Decision::Forwarded;
         Ok(Answer::from_server(inbound, end))
@@ -179,7 +179,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         }
         let (sid, kid) = (facts.sid, facts.kid.clone());
         let reserved = self.store.reserve(facts, self.now()).await.map_err(|refused| note(refused, record))?;
-        let admitted = self.admit(lane, Sender::Sealed { sid, kid: &kid }, message).await?;
+        let admitted = self.admit(lane, Sender::Sealed { sid, kid: &kid }, message, record).await?;
         let remembered = self.store.remember_early(early.digest, early.issued, self.now()).await;
         remembered.map_err(|refused| note(refused, record))?;
         // From here on there is a sealed session, and everything is said sealed.

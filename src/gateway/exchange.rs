@@ -73,7 +73,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
     /// Refuses in problem details.
     pub(super) fn refuse(&self, lane: &Lane, reason: Reason, record: &mut Record) -> Response<Full<Bytes>> {
         record.refused(reason);
-        refuse::problem_response(reason, &refuse::refusal(reason, &lane.accepts, &self.recipients))
+        refuse::problem_response(reason, &refuse::refusal(reason, &lane.accepts, self.keyring.at(self.now())))
     }
 
     /// What stands for the server's answer in a refusal.
@@ -85,7 +85,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         record: &mut Record,
     ) -> Answer {
         record.refused(reason);
-        let refusal = refuse::refusal(reason, &lane.accepts, &self.recipients);
+        let refusal = refuse::refusal(reason, &lane.accepts, self.keyring.at(self.now()));
         match to {
             Some((heading, content_type)) => refuse::in_syncml(reason, &refusal, heading, content_type),
             None => refuse::in_problem_details(reason, &refusal),
@@ -190,7 +190,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         _permit: PlaintextPermit,
         record: &mut Record,
     ) -> Result<Inbound, Reason> {
-        let admitted = self.admit(lane, Sender::Plaintext { source }, message).await?;
+        let admitted = self.admit(lane, Sender::Plaintext { source }, message, record).await?;
         let (inbound, _) = self.deliver(lane, Layer::Message, admitted, record).await?;
         Ok(inbound)
     }
@@ -213,6 +213,10 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         let session = self.store.find(sid, now).await.map_err(Refused::reason)?;
         if session.facts.route != lane.name {
             // It lives on another route; here nobody knows it.
+            return Err(Reason::SessionUnknown);
+        }
+        if !self.keyring.at(now).upholds(&session.facts.kid) {
+            record.cause = Some("the secret of this session has expired".into());
             return Err(Reason::SessionUnknown);
         }
         session.keys.belongs(&sealed)?;
@@ -239,9 +243,9 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         record: &mut Record,
     ) -> Result<(UnwrappedInit, Option<Early>, SessionFacts), Reason> {
         let layer = sealed.layer();
-        let checked = sealed.check(self.provider, &lane.accepts, &self.recipients)?;
+        let checked = sealed.check(self.provider, &lane.accepts, self.keyring.at(self.now()))?;
         let early = self.check_time(&checked, record).await?;
-        let kid = Kid::Rsa(checked.key_id());
+        let kid = checked.kid().clone();
         let (provider, random) = (self.provider, Arc::clone(&self.surroundings.random));
         let unwrapped = self.unwrapping.run(move || checked.unwrap_key(provider, &*random)).await?;
         let unwrapped = unwrapped.map_err(|_| Reason::Overloaded)?;
@@ -329,8 +333,12 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         lane: &Lane,
         sender: Sender<'_>,
         message: Message<'a>,
+        record: &mut Record,
     ) -> Result<Admitted<'a>, Reason> {
         let document = message.document;
+        if let Sender::Sealed { kid, .. } = sender {
+            self.check_device(kid, document, record)?;
+        }
         let text = |field: &Option<_>| field.as_ref().map(|field| document.text(field));
         let header = &document.header;
         let pass = if lane.route.bind_sessions {
@@ -352,6 +360,16 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
             None
         };
         Ok(Admitted { asked: text(&header.target), pass, message })
+    }
+
+    /// Whether a terminal may speak for the device that its message names as its source.
+    fn check_device(&self, kid: &Kid, document: &Document<'_>, record: &mut Record) -> Result<(), Reason> {
+        let source = document.header.source.as_ref();
+        if self.keyring.admits(kid, &source.map(|source| document.text(source)).unwrap_or_default()) {
+            return Ok(());
+        }
+        record.cause = Some("the terminal's secret is not for this device".into());
+        Err(Reason::SessionBound)
     }
 
     /// Sends an admitted message to the server; with its answer comes whether the SyncML session is complete.

@@ -72,7 +72,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         };
         let message = message_of(&request, target, plaintext, &document);
         let content_type = message.content_type.clone();
-        let answer = match self.admit(lane, sender, message).await {
+        let answer = match self.admit(lane, sender, message, record).await {
             Ok(admitted) => self.deliver(lane, Layer::Message, admitted, record).await,
             Err(reason) => Err(reason),
         };
@@ -139,7 +139,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         // First of all, lest a replay that races with the original begins its SyncML session anew.
         let remembered = self.store.remember_early(early.digest, early.issued, self.now()).await;
         remembered.map_err(|refused| note(refused, record))?;
-        let admitted = self.admit(lane, Sender::Sealed { sid, kid: &kid }, message).await?;
+        let admitted = self.admit(lane, Sender::Sealed { sid, kid: &kid }, message, record).await?;
         // From here on there is a sealed session, and everything is said sealed.
         let answer = match self.deliver(lane, Layer::Message, admitted, record).await {
             Ok((inbound, end)) => {

@@ -4,7 +4,7 @@
 //! kind of body) → `exchange` (PROTOCOL section 8.1 from top to bottom, and plaintext) → `message` or `document` (a
 //! seal of either layer) →
 //! `forward` (to the server and back) → `refuse` (how a refusal is said). `record` writes the one line of log that an
-//! exchange gets, `discovery` tells what is supported.
+//! exchange gets, `discovery` tells what is supported, `keyring` holds the keys and secrets.
 //!
 //! Sealing and opening are left to [`crate::seal`], numbers, lifetimes and whose a SyncML session is to
 //! [`crate::session`], sockets and HTTP to [`crate::net`].
@@ -13,6 +13,7 @@ mod discovery;
 mod document;
 mod exchange;
 mod forward;
+mod keyring;
 mod message;
 mod record;
 mod refuse;
@@ -30,12 +31,13 @@ use crate::crypto::{CryptoProvider, RandomFailed, SecureRandom, SystemRandom};
 use crate::net::drain::Drain;
 use crate::net::server::{self, Drained, Listener, Server};
 use crate::policy::{GatewayPolicy, Limits};
-use crate::seal::{Recipients, SessionKeys};
+use crate::seal::SessionKeys;
 use crate::session::{MemoryStore, SessionStore, TimeSource, WallClock};
 
 pub use self::forward::UpstreamSetupError;
 
 use self::forward::Upstream;
+use self::keyring::Keyring;
 use self::service::Lane;
 use self::shed::ShedLayer;
 use self::unwrapping::Unwrapping;
@@ -96,14 +98,13 @@ struct Shared<S> {
     provider: &'static dyn CryptoProvider,
     surroundings: Surroundings,
     store: S,
-    recipients: Recipients,
+    keyring: Keyring,
     /// The longest path first.
     lanes: Vec<Arc<Lane>>,
     early: bool,
     message_limit: usize,
     limits: Limits,
     unwrapping: Unwrapping,
-    discovery: bytes::Bytes,
     device_key: record::DeviceKey,
 }
 
@@ -124,27 +125,23 @@ impl<S: SessionStore<Keys = SessionKeys>> Gateway<S> {
     /// # Errors
     /// [`RunError::Upstream`] and [`RunError::Random`].
     pub fn new(policy: &GatewayPolicy, surroundings: Surroundings, store: S) -> Result<Self, RunError> {
-        let keys = policy.recipients.iter().map(|recipient| (&recipient.public, Arc::clone(&recipient.unwrap)));
-        let recipients = Recipients::prepared(keys);
         let mut lanes = Vec::with_capacity(policy.routes.len());
         for route in &policy.routes {
             let upstream = Upstream::new(route, policy)
                 .map_err(|source| RunError::Upstream { upstream: route.upstream.to_string(), source })?;
             lanes.push(Arc::new(Lane::new(route, policy, upstream)));
         }
-        let discovery = discovery::document(lanes.iter().map(|lane| &lane.accepts), &policy.recipients);
         Ok(Self {
             shed: ShedLayer::new(policy.limits.in_flight),
             shared: Arc::new(Shared {
                 provider: policy.provider,
                 store,
-                recipients,
+                keyring: Keyring::new(policy),
                 lanes,
                 early: policy.early,
                 message_limit: policy.message_limit,
                 limits: policy.limits.clone(),
                 unwrapping: Unwrapping::new(policy.unwrap_queue),
-                discovery,
                 device_key: record::DeviceKey::new(&*surroundings.random)?,
                 surroundings,
             }),

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
 use crate::net::fields;
-use crate::seal::{Accepts, Reason, Recipients, Refusal};
+use crate::seal::{Accepts, CurrentRecipients, Reason, Refusal};
 use crate::syncml::Heading;
 
 /// The media type of problem details (RFC 9457).
@@ -35,7 +35,7 @@ impl Answer {
 }
 
 /// The refusal with what would be accepted instead, where that helps.
-pub(super) fn refusal(reason: Reason, accepts: &Accepts, recipients: &Recipients) -> Refusal {
+pub(super) fn refusal(reason: Reason, accepts: &Accepts, recipients: CurrentRecipients<'_>) -> Refusal {
     let mut refusal = Refusal::with_offers(reason, accepts, recipients);
     if reason == Reason::Overloaded {
         refusal.retry_after = Some(RETRY_SECONDS);

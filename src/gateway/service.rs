@@ -17,7 +17,6 @@ use tower::Service;
 use super::forward::Upstream;
 use super::record::{Decision, Record};
 use super::{Gateway, Shared, discovery};
-use crate::crypto::KeyTransport;
 use crate::net::body::{self, BodyError};
 use crate::net::fields;
 use crate::net::server::Peer;
@@ -43,7 +42,7 @@ impl Lane {
             accepts: Accepts {
                 layers: route.layers.clone(),
                 algorithms: policy.algorithms.clone(),
-                key_transports: KeyTransport::ALL.to_vec(),
+                key_transports: policy.key_transports.clone(),
                 groups: policy.groups.clone(),
                 require_exchange: policy.require_exchange,
             },
@@ -138,7 +137,9 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         if !matches!(*method, Method::GET | Method::HEAD) {
             return not_allowed("GET, HEAD");
         }
-        let mut response = Response::new(Full::new(self.discovery.clone()));
+        let rsa_keys = self.keyring.rsa_keys(self.surroundings.time.now());
+        let supported = discovery::document(self.lanes.iter().map(|lane| &lane.accepts), rsa_keys);
+        let mut response = Response::new(Full::new(supported));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response
     }

@@ -7,10 +7,13 @@ use super::address::GatewayUrl;
 use super::common::{self, Crypto, Limits, Log};
 use super::fault::{Cause, Conflict};
 use super::gateway::ORIGIN_ALLOWED;
-use super::keys;
-use super::reader::{Section, Setting};
-use super::value::{boolean, choice, count, duration, list, nonempty_list, text};
-use crate::crypto::{Algorithm, CryptoProvider, KeyId, NamedGroup, RsaPublicKey};
+use super::keys::{self, PinnedKey};
+use super::reader::Section;
+use super::secrets;
+use super::value::{boolean, choice, count, duration, nonempty_list, text};
+use crate::crypto::{
+    Algorithm, CryptoProvider, KeyId, KeyName, KeyTransport, NamedGroup, RsaPublicKey, TerminalSecret,
+};
 use crate::seal::Layer;
 use crate::seal::resp_uri::Origin;
 use crate::session::terminal::TerminalLimits;
@@ -28,10 +31,8 @@ pub struct AgentPolicy {
     pub gateway: GatewayUrl,
     /// The names of the gateway that its RespURIs may carry: its public URL; at least one.
     pub gateway_names: Vec<Origin>,
-    /// The gateway's key.
-    pub recipient: RsaPublicKey,
-    /// The gateway's other keys, by preference: one of them is tried when the gateway says that it does not know the key.
-    pub further_recipients: Vec<RsaPublicKey>,
+    /// Whom it wraps its session keys for.
+    pub recipients: AgentRecipients,
     /// Who computes.
     pub provider: &'static dyn CryptoProvider,
     /// The algorithms, by preference; at least one.
@@ -64,6 +65,15 @@ pub struct AgentPolicy {
     pub log: Log,
 }
 
+/// Whom an agent wraps its session keys for, which says how these travel; no refusal changes that.
+#[derive(Clone, Debug)]
+pub enum AgentRecipients {
+    /// The gateway's RSA keys, by preference; at least one.
+    Rsa(Vec<RsaPublicKey>),
+    /// The gateway with which it shares this secret, of this name.
+    Secret(KeyName, TerminalSecret),
+}
+
 /// How an agent asks again when no answer comes (PROTOCOL section 3.4), from `[retransmit]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retransmit {
@@ -90,9 +100,7 @@ impl AgentPolicy {
         let public_url = agent.optional("public_url", origin());
         let gateway = agent.required("gateway", GatewayUrl::ALLOWED, text(GatewayUrl::ALLOWED, GatewayUrl::parse));
         let gateway_names = agent.optional("gateway_names", nonempty_list(ORIGIN_ALLOWED, origin()));
-        let recipient = recipient(&mut agent);
-        let further_key = |setting: &Setting<'_>| keys::public(setting).map(|(_, key)| key);
-        let further_recipients = agent.or("further_keys", Vec::new(), list(keys::PUBLIC_ALLOWED, further_key));
+        let recipients = AgentRecipients::read(&mut agent);
         let layer = agent.or("layer", Layer::Message, choice(&Layer::ALL, Layer::name));
         let early = agent.or("early", false, boolean);
         let connect_timeout = agent.or("connect_timeout", Duration::from_secs(10), duration(SECOND..=HOUR));
@@ -131,8 +139,7 @@ impl AgentPolicy {
             public_url,
             gateway_names: gateway_names.unwrap_or_else(|| vec![gateway.origin.clone()]),
             gateway,
-            recipient: recipient?,
-            further_recipients,
+            recipients: recipients?,
             provider: crypto.provider,
             algorithms: crypto.algorithms,
             groups: crypto.groups,
@@ -155,29 +162,71 @@ impl AgentPolicy {
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// The gateway's key: by file, and compared with the pin if there is one. A pin alone cannot wrap.
-fn recipient(agent: &mut Section<'_>) -> Option<RsaPublicKey> {
-    let pin_allowed = "a key id, \"sha256//\" and base64, as `syncseal keyid` prints it";
-    let pin = agent.optional("pin", text(pin_allowed, |text| text.parse::<KeyId>().ok()));
-    let mut given = false;
-    let key = agent.optional("key", |setting| {
-        given = true;
-        keys::public(setting)
-    });
-    match (key, pin) {
-        (Some((file, key)), Some(pin)) if key.key_id() != pin => {
-            agent.report("pin", Cause::PinMismatch { file, found: key.key_id(), pin });
-            None
+impl AgentRecipients {
+    fn read(agent: &mut Section<'_>) -> Option<Self> {
+        let keys = pinned_keys(agent);
+        let name = agent.find("name");
+        let secret = agent.find("secret");
+        let named = match (&name, &secret) {
+            (Some(name), Some(secret)) => {
+                let (name, secret) = (secrets::name(name), secrets::secret(secret));
+                Some(name.zip(secret).map(|(name, (_, secret))| Self::Secret(name, secret)))
+            }
+            (None, Some(_)) => {
+                agent.report("name", Cause::Missing { allowed: "the name of the secret".to_owned() });
+                Some(None)
+            }
+            (Some(_), None) => {
+                agent.report("secret", Cause::Missing { allowed: secrets::SECRET_ALLOWED.to_owned() });
+                Some(None)
+            }
+            (None, None) => None,
+        };
+        let usual = if named.is_some() { KeyTransport::A256Kw } else { KeyTransport::RsaOaep256 };
+        match agent.or("key_transport", usual, choice(&KeyTransport::ALL, KeyTransport::name)) {
+            KeyTransport::RsaOaep256 => match keys {
+                Some(keys) => keys.map(Self::Rsa),
+                None => {
+                    agent.report("key", Cause::Missing { allowed: keys::PUBLIC_ALLOWED.to_owned() });
+                    None
+                }
+            },
+            KeyTransport::A256Kw => match named {
+                Some(named) => named,
+                None => {
+                    agent.report("secret", Cause::Missing { allowed: secrets::SECRET_ALLOWED.to_owned() });
+                    None
+                }
+            },
         }
-        (Some((_, key)), _) => Some(key),
-        (None, Some(_)) if !given => {
-            agent.report("pin", Cause::Conflict(Conflict::PinWithoutKey));
-            None
-        }
-        (None, None) if !given => {
-            agent.report("key", Cause::Missing { allowed: keys::PUBLIC_ALLOWED.to_owned() });
-            None
-        }
-        (None, _) => None,
     }
+}
+
+/// The gateway's keys: by file, and compared with the pins if there are any. A pin alone cannot wrap. `None` if there is
+/// neither, `Some(None)` after a fault.
+fn pinned_keys(agent: &mut Section<'_>) -> Option<Option<Vec<RsaPublicKey>>> {
+    let pin_allowed = "a key id, \"sha256//\" and base64, as `syncseal keyid` prints it";
+    let pin = text(pin_allowed, |text| text.parse::<KeyId>().ok());
+    let pins = agent.find("pin");
+    let keys = agent.find("key");
+    let pins_given = pins.is_some();
+    // Of none that can be read, there is nothing more to say.
+    let pins = pins.and_then(|pins| nonempty_list(pin_allowed, pin)(&pins)).filter(|pins| !pins.is_empty());
+    let Some(keys) = keys else {
+        if pins_given {
+            agent.report("pin", Cause::Conflict(Conflict::PinWithoutKey));
+        }
+        return pins_given.then_some(None);
+    };
+    let keys = nonempty_list(keys::PUBLIC_ALLOWED, keys::public)(&keys);
+    if let (Some(keys), Some(pins)) = (&keys, &pins) {
+        for PinnedKey { file, key } in keys.iter().filter(|key| !pins.contains(&key.key.key_id())) {
+            let (file, pins) = (file.clone(), pins.clone());
+            agent.report("pin", Cause::PinMismatch { file, found: key.key_id(), pins });
+        }
+        if keys.len() < pins.len() {
+            agent.report("pin", Cause::Conflict(Conflict::PinWithoutKey));
+        }
+    }
+    Some(keys.map(|keys| keys.into_iter().map(|key| key.key).collect()))
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::crypto::{InvalidKey, KeyId};
+use crate::crypto::{InvalidKey, InvalidSecret, KeyId};
 
 /// Where a fault is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,9 +104,9 @@ pub enum Cause {
         /// What the system says.
         error: String,
     },
-    /// A private key that others can read.
+    /// A private key or a secret that others can read.
     #[error(
-        "found {} with mode {mode:04o}: group or others can use this private key; allowed: 0600 or 0400 (chmod 600 {})",
+        "found {} with mode {mode:04o}: group or others can use it; allowed: 0600 or 0400 (chmod 600 {})",
         file.display(), file.display()
     )]
     Exposed {
@@ -123,15 +123,42 @@ pub enum Cause {
         /// What is wrong with it.
         error: InvalidKey,
     },
-    /// A key other than the pinned one.
-    #[error("{} holds {found}; allowed: the key that `pin` names, {pin}", file.display())]
+    /// A directory in which others could put secrets.
+    #[error(
+        "found {} with mode {mode:04o}: group or others can write to it; allowed: 0700 or 0755 (chmod go-w {})",
+        file.display(), file.display()
+    )]
+    Writable {
+        /// The directory.
+        file: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A secret that cannot be used.
+    #[error("{}: {error}", file.display())]
+    InvalidSecret {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        error: InvalidSecret,
+    },
+    /// A file whose name is not that of a secret.
+    #[error("{}: {allowed}", file.display())]
+    NotAName {
+        /// The file.
+        file: PathBuf,
+        /// What its name may be.
+        allowed: String,
+    },
+    /// A key other than the pinned ones.
+    #[error("{} holds {found}; allowed: the key that `pin` names, {}", file.display(), join(pins))]
     PinMismatch {
         /// The key file.
         file: PathBuf,
         /// Its key id.
         found: KeyId,
-        /// The pinned key id.
-        pin: KeyId,
+        /// The pinned key ids.
+        pins: Vec<KeyId>,
     },
 }
 
@@ -153,12 +180,23 @@ pub enum Conflict {
     /// RespURI is to be replaced, but by nothing.
     #[error("server_names are replaced by the gateway's public URL; missing: gateway.public_url")]
     NamesWithoutPublicUrl,
+    /// Shared secrets are allowed, but there is no place for them.
+    #[error("found \"A256KW\", but no secrets; missing: gateway.secrets, or leave \"A256KW\" out")]
+    SecretsMissing,
+    /// The active key has an end.
+    #[error("the first key is the active one, which terminals are to use; allowed: no accept_until")]
+    ActiveKeyEnds,
     /// A pin without the key.
     #[error(
         "a pin alone cannot wrap a session key; missing: agent.key, a file with the gateway's public key. Take the .pub.pem that \
          `syncseal keygen` wrote, or fetch it with `curl GATEWAY/.well-known/syncseal` and compare it with the pin by `syncseal keyid FILE`"
     )]
     PinWithoutKey,
+}
+
+fn join(pins: &[KeyId]) -> String {
+    let pins: Vec<String> = pins.iter().map(KeyId::to_string).collect();
+    pins.join(", ")
 }
 
 struct Nearest<'a>(Option<&'a str>);

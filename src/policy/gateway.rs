@@ -8,8 +8,9 @@ use super::common::{self, Crypto, Limits, Log};
 use super::fault::{Cause, Conflict};
 use super::keys::{self, Recipient};
 use super::reader::Section;
+use super::secrets::{self, Secret};
 use super::value::{boolean, choice, count, duration, list, nonempty_list, size, text};
-use crate::crypto::{Algorithm, CryptoProvider, NamedGroup};
+use crate::crypto::{Algorithm, CryptoProvider, KeyTransport, NamedGroup};
 use crate::seal::Layer;
 use crate::seal::resp_uri::Origin;
 use crate::session;
@@ -24,8 +25,13 @@ pub struct GatewayPolicy {
     pub public_url: Option<Origin>,
     /// Who computes.
     pub provider: &'static dyn CryptoProvider,
-    /// The keys that session keys may be wrapped for, at least one; the first is advertised first.
+    /// How session keys may travel: at least one way.
+    pub key_transports: Vec<KeyTransport>,
+    /// The RSA keys that session keys may be wrapped for, at least one if they may travel so; the first is the active one,
+    /// which is advertised first and has no end.
     pub recipients: Vec<Recipient>,
+    /// The secrets that are shared with terminals.
+    pub secrets: Vec<Secret>,
     /// The algorithms that are allowed, at least one.
     pub algorithms: Vec<Algorithm>,
     /// The groups that are allowed; at least one if an exchange is required.
@@ -117,11 +123,7 @@ impl GatewayPolicy {
             )(setting)
         });
         let public_url = gateway.optional("public_url", text(ORIGIN_ALLOWED, |text| text.parse().ok()));
-        let recipients = gateway.required(
-            "keys",
-            keys::PRIVATE_ALLOWED,
-            nonempty_list(keys::PRIVATE_ALLOWED, keys::recipient(crypto.provider)),
-        );
+        let keyed = Keyed::read(&mut gateway, crypto.provider);
         gateway.finish();
 
         let mut section = root.section("early");
@@ -169,11 +171,14 @@ impl GatewayPolicy {
         routes.sort_by_key(|route: &Route| std::cmp::Reverse(route.path.len()));
         root.finish();
 
+        let keyed = keyed?;
         Some(Self {
             listen,
             public_url,
             provider: crypto.provider,
-            recipients: recipients?,
+            key_transports: keyed.key_transports,
+            recipients: keyed.recipients,
+            secrets: keyed.secrets,
             algorithms: crypto.algorithms,
             groups: crypto.groups,
             require_exchange: crypto.require_exchange,
@@ -185,6 +190,45 @@ impl GatewayPolicy {
             routes,
             log,
         })
+    }
+}
+
+/// How session keys travel, and for whom they are wrapped.
+struct Keyed {
+    key_transports: Vec<KeyTransport>,
+    recipients: Vec<Recipient>,
+    secrets: Vec<Secret>,
+}
+
+impl Keyed {
+    fn read(gateway: &mut Section<'_>, provider: &'static dyn CryptoProvider) -> Option<Self> {
+        let keys = gateway.find("keys");
+        let secrets = gateway.find("secrets");
+        let recipients = match &keys {
+            Some(keys) => nonempty_list(keys::PRIVATE_ALLOWED, keys::recipient(provider))(keys),
+            None => Some(Vec::new()),
+        };
+        let shared = match &secrets {
+            Some(secrets) => secrets::secrets(secrets),
+            None => Some(Vec::new()),
+        };
+        let mut key_transports = Vec::new();
+        key_transports.extend((keys.is_some() || secrets.is_none()).then_some(KeyTransport::RsaOaep256));
+        key_transports.extend(shared.as_ref().is_some_and(|all| !all.is_empty()).then_some(KeyTransport::A256Kw));
+        let name = choice(&KeyTransport::ALL, KeyTransport::name);
+        let key_transports =
+            gateway.or("key_transports", key_transports, nonempty_list("the name of a key transport", name));
+        if keys.is_none() && key_transports.contains(&KeyTransport::RsaOaep256) {
+            gateway.report("keys", Cause::Missing { allowed: keys::PRIVATE_ALLOWED.to_owned() });
+        }
+        if secrets.is_none() && key_transports.contains(&KeyTransport::A256Kw) {
+            gateway.report("key_transports", Cause::Conflict(Conflict::SecretsMissing));
+        }
+        let recipients = recipients?;
+        if recipients.first().is_some_and(|active| active.accept_until.is_some()) {
+            gateway.report("keys", Cause::Conflict(Conflict::ActiveKeyEnds));
+        }
+        Some(Self { key_transports, recipients, secrets: shared? })
     }
 }
 

@@ -9,9 +9,13 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use toml::de::DeValue;
+
 use super::fault::Cause;
 use super::reader::Setting;
+use super::value::time;
 use crate::crypto::{CryptoProvider, InvalidKey, KeyId, RsaPrivateKey, RsaPublicKey, RsaUnwrap};
+use crate::session::UnixTime;
 
 /// No key file is longer, in bytes.
 const LONGEST: u64 = 64 << 10;
@@ -25,6 +29,8 @@ pub struct Recipient {
     pub public: RsaPublicKey,
     /// Its private half, with the policy's provider.
     pub unwrap: Arc<dyn RsaUnwrap>,
+    /// From when on it is no longer accepted; the first key, which is the active one, has no such end.
+    pub accept_until: Option<UnixTime>,
 }
 
 impl Recipient {
@@ -42,35 +48,63 @@ impl PartialEq for Recipient {
 
 impl fmt::Debug for Recipient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Recipient").field(&self.file).field(&self.key_id()).finish()
+        f.debug_tuple("Recipient").field(&self.file).field(&self.key_id()).field(&self.accept_until).finish()
     }
 }
 
-pub(super) const PRIVATE_ALLOWED: &str = "the file of an RSA private key, PKCS#8 PEM, as `syncseal keygen` makes it";
+pub(super) const PRIVATE_ALLOWED: &str = "the file of an RSA private key, PKCS#8 PEM, as `syncseal keygen` makes it; or, \
+     after the first, { file = \"FILE\", accept_until = TIME }";
 pub(super) const PUBLIC_ALLOWED: &str = "the file of the gateway's public key, PEM, as `syncseal keygen` makes it";
 
 /// Loads a gateway's private key.
 pub(super) fn recipient(provider: &'static dyn CryptoProvider) -> impl Fn(&Setting<'_>) -> Option<Recipient> {
     move |setting| {
-        let file = path(setting, PRIVATE_ALLOWED)?;
-        let key = private_key(&file).and_then(|key| {
-            let unwrap = provider.rsa_unwrap(&key).map_err(|error| Cause::InvalidKey { file: file.clone(), error })?;
-            Ok(Recipient { file, public: key.public().clone(), unwrap: unwrap.into() })
-        });
-        key.map_or_else(|cause| setting.report(cause), Some)
+        if !matches!(setting.value(), DeValue::Table(_)) {
+            return read_recipient(setting, provider, None);
+        }
+        let mut section = setting.section("gateway.keys", PRIVATE_ALLOWED)?;
+        let accept_until = section.optional("accept_until", time);
+        let key = section.required("file", PRIVATE_ALLOWED, |file| read_recipient(file, provider, accept_until));
+        section.finish();
+        key
     }
 }
 
-/// Loads the public key of an agent's gateway.
-pub(super) fn public(setting: &Setting<'_>) -> Option<(PathBuf, RsaPublicKey)> {
+fn read_recipient(
+    setting: &Setting<'_>,
+    provider: &dyn CryptoProvider,
+    accept_until: Option<UnixTime>,
+) -> Option<Recipient> {
+    let file = path(setting, PRIVATE_ALLOWED)?;
+    let key = private_key(&file).and_then(|key| {
+        let unwrap = provider.rsa_unwrap(&key).map_err(|error| Cause::InvalidKey { file: file.clone(), error })?;
+        Ok(Recipient { file, public: key.public().clone(), unwrap: unwrap.into(), accept_until })
+    });
+    key.map_or_else(|cause| setting.report(cause), Some)
+}
+
+/// A public key of an agent's gateway, and the file that it came from.
+pub(super) struct PinnedKey {
+    pub(super) file: PathBuf,
+    pub(super) key: RsaPublicKey,
+}
+
+impl PartialEq for PinnedKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+/// Loads a public key of an agent's gateway.
+pub(super) fn public(setting: &Setting<'_>) -> Option<PinnedKey> {
     let file = path(setting, PUBLIC_ALLOWED)?;
     match public_key(&file) {
-        Ok(key) => Some((file, key)),
+        Ok(key) => Some(PinnedKey { file, key }),
         Err(cause) => setting.report(cause),
     }
 }
 
-fn path(setting: &Setting<'_>, allowed: &str) -> Option<PathBuf> {
+pub(super) fn path(setting: &Setting<'_>, allowed: &str) -> Option<PathBuf> {
     let path = setting.value().as_str().filter(|path| !path.is_empty());
     path.map(|path| setting.reader().resolve(path)).or_else(|| setting.refuse(allowed))
 }
@@ -78,10 +112,13 @@ fn path(setting: &Setting<'_>, allowed: &str) -> Option<PathBuf> {
 fn private_key(file: &Path) -> Result<RsaPrivateKey, Cause> {
     let (pem, mode) = read(file)?;
     let key = RsaPrivateKey::from_pem(&pem).map_err(|error| Cause::InvalidKey { file: file.into(), error })?;
-    if mode & 0o177 != 0 {
-        return Err(Cause::Exposed { file: file.into(), mode });
-    }
+    owner_alone(file, mode)?;
     Ok(key)
+}
+
+/// Whether nobody but its owner can use a file.
+pub(super) fn owner_alone(file: &Path, mode: u32) -> Result<(), Cause> {
+    if mode & 0o177 == 0 { Ok(()) } else { Err(Cause::Exposed { file: file.into(), mode }) }
 }
 
 fn public_key(file: &Path) -> Result<RsaPublicKey, Cause> {
@@ -90,7 +127,7 @@ fn public_key(file: &Path) -> Result<RsaPublicKey, Cause> {
 }
 
 /// The text of a small regular file, and its permission bits.
-fn read(file: &Path) -> Result<(Zeroizing<String>, u32), Cause> {
+pub(super) fn read(file: &Path) -> Result<(Zeroizing<String>, u32), Cause> {
     let read = || -> io::Result<_> {
         // Before opening, because to open a pipe may take for ever.
         if !file.metadata()?.is_file() {

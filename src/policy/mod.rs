@@ -15,6 +15,7 @@ mod fault;
 mod gateway;
 mod keys;
 mod reader;
+mod secrets;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -24,12 +25,13 @@ use std::path::Path;
 use toml::de::DeTable;
 
 pub use address::{GatewayUrl, UpstreamAddr, has_prefix};
-pub use agent::{AgentPolicy, Retransmit};
+pub use agent::{AgentPolicy, AgentRecipients, Retransmit};
 pub use common::{FILTER_ALLOWED, Limits, Log, LogFormat, parse_filter};
 pub use fault::{Cause, Conflict, Fault, Faults, Place};
 pub use gateway::{GatewayPolicy, HostField, PlaintextPermit, Route};
 pub use keys::{Recipient, read_public_half};
 pub use reader::Environment;
+pub use secrets::{Devices, SECRET_SUFFIX, Secret};
 
 pub use crate::seal::resp_uri::Origin;
 

@@ -298,6 +298,14 @@ impl<'a> Setting<'a> {
         Some(table.iter().map(entry).collect())
     }
 
+    /// Itself as a table of known keys, none of which a variable can override. `kind` is its path without what its
+    /// writer chose.
+    pub(super) fn section(&self, kind: &str, allowed: &str) -> Option<Section<'a>> {
+        let table = Some(self.table(allowed)?);
+        let (reader, path, kind) = (self.reader, self.path.clone(), kind.to_owned());
+        Some(Section { reader, path, kind, table, overridable: false, asked: Vec::new() })
+    }
+
     fn table(&self, allowed: &str) -> Option<(&'a DeTable<'a>, Range<usize>)> {
         match self.value() {
             DeValue::Table(table) => Some((table, self.value.span())),

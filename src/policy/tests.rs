@@ -7,7 +7,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
-use crate::crypto::{Algorithm, KeyId, RsaPrivateKey};
+use crate::crypto::{Algorithm, KeyId, KeyTransport, RsaPrivateKey, RsaPublicKey};
+use crate::session::UnixTime;
 use crate::syncml::Form;
 
 const GATEWAY: &str = include_str!("../../config/gateway.toml");
@@ -17,7 +18,7 @@ const SMALL_GATEWAY: &str = "version = 1\n[gateway]\nkeys = 'gateway.pem'\n\
 const SMALL_AGENT: &str =
     "version = 1\n[agent]\ngateway = 'http://gateway.example.org:8080/sync'\nkey = 'gateway.pub.pem'\n";
 
-/// A directory with a key pair under the names of the documented files, and a second pair.
+/// A directory with a key pair and a secret under the names of the documented files, and a second pair.
 fn keys() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (source, name) in [("pkcs8.pem", "gateway"), ("exponent-3.pem", "other")] {
@@ -26,6 +27,12 @@ fn keys() -> TempDir {
         fs::write(dir.path().join(format!("{name}.pem")), pem).unwrap();
         fs::write(dir.path().join(format!("{name}.pub.pem")), public).unwrap();
         set_mode(&dir, &format!("{name}.pem"), 0o600);
+    }
+    fs::create_dir(dir.path().join("secrets")).unwrap();
+    set_mode(&dir, "secrets", 0o700);
+    for name in ["phone-1.secret", "secrets/phone-1.secret"] {
+        fs::write(dir.path().join(name), base64_simd::STANDARD.encode_to_string([7; 32]) + "\n").unwrap();
+        set_mode(&dir, name, 0o600);
     }
     dir
 }
@@ -111,7 +118,7 @@ fn the_documented_agent_says_what_leaving_out_means() {
     assert_eq!(format!("{:?}", agent_in(&dir, AGENT).unwrap()), small);
     if cfg!(feature = "aws-lc") {
         assert_eq!(format!("{:?}", agent_in(&dir, &uncommented(AGENT, false)).unwrap()), small);
-        let pin = agent_in(&dir, SMALL_AGENT).unwrap().recipient.key_id().to_string();
+        let pin = pinned(&agent_in(&dir, SMALL_AGENT).unwrap())[0].to_string();
         let example = format!("sha256//{}=", "A".repeat(43));
         agent_in(&dir, &uncommented(AGENT, true).replace(&example, &pin)).unwrap();
     }
@@ -398,17 +405,169 @@ fn the_pin_is_that_of_the_key_and_does_not_stand_alone() {
     let dir = keys();
     let pin = |name: &str| read_public_half(&dir.path().join(name)).unwrap().key_id();
     let with_pin = |pin: KeyId| format!("{SMALL_AGENT}pin = '{pin}'\n");
-    assert_eq!(agent_in(&dir, &with_pin(pin("gateway.pem"))).unwrap().recipient.key_id(), pin("gateway.pem"));
+    assert_eq!(pinned(&agent_in(&dir, &with_pin(pin("gateway.pem"))).unwrap()), [pin("gateway.pem")]);
 
     let faults = agent_in(&dir, &with_pin(pin("other.pem"))).unwrap_err();
     let file = dir.path().join("gateway.pub.pem");
-    let cause = Cause::PinMismatch { file, found: pin("gateway.pem"), pin: pin("other.pem") };
+    let cause = Cause::PinMismatch { file, found: pin("gateway.pem"), pins: vec![pin("other.pem")] };
     assert_eq!((&faults.faults[0].path[..], &faults.faults[0].cause), ("agent.pin", &cause));
 
     let alone = with_pin(pin("gateway.pem")).replace("key = 'gateway.pub.pem'\n", "");
     let faults = agent_in(&dir, &alone).unwrap_err();
     assert_eq!(faults.faults[0].cause, Cause::Conflict(Conflict::PinWithoutKey));
     assert!(faults.to_string().contains(".well-known/syncseal"), "{faults}");
+
+    let several = |keys: &str, pins: &[KeyId]| {
+        let pins: Vec<String> = pins.iter().map(KeyId::to_string).collect();
+        agent_in(&dir, &SMALL_AGENT.replace("'gateway.pub.pem'", &format!("{keys}\npin = {pins:?}")))
+    };
+    let (first, second) = (pin("gateway.pem"), pin("other.pem"));
+    let both = several("['gateway.pub.pem', 'other.pub.pem']", &[second, first]).unwrap();
+    assert_eq!(pinned(&both), [first, second], "in the order of the keys");
+    let faults = several("['gateway.pub.pem', 'other.pub.pem']", &[first]).unwrap_err();
+    let file = dir.path().join("other.pub.pem");
+    assert_eq!(faults.faults[0].cause, Cause::PinMismatch { file, found: second, pins: vec![first] });
+    let faults = several("'gateway.pub.pem'", &[first, second]).unwrap_err();
+    assert_eq!(faults.faults[0].cause, Cause::Conflict(Conflict::PinWithoutKey));
+}
+
+/// The ids of the keys that an agent pins.
+fn pinned(policy: &AgentPolicy) -> Vec<KeyId> {
+    match &policy.recipients {
+        AgentRecipients::Rsa(keys) => keys.iter().map(RsaPublicKey::key_id).collect(),
+        AgentRecipients::Secret(name, _) => panic!("an agent with the secret {name}"),
+    }
+}
+
+#[test]
+fn an_agent_uses_its_secret_unless_it_is_told_to_use_the_key() {
+    let dir = keys();
+    let shares = |policy: &AgentPolicy| match &policy.recipients {
+        AgentRecipients::Secret(name, secret) => {
+            assert_eq!((name.as_str(), secret.expose()), ("phone-1", &[7; 32][..]));
+            true
+        }
+        AgentRecipients::Rsa(_) => false,
+    };
+    let with = |more: &str| agent_in(&dir, &format!("{SMALL_AGENT}{more}"));
+    assert!(shares(&with("name = 'phone-1'\nsecret = 'phone-1.secret'").unwrap()));
+    assert!(!shares(&with("name = 'phone-1'\nsecret = 'phone-1.secret'\nkey_transport = 'RSA-OAEP-256'").unwrap()));
+    let alone = SMALL_AGENT.replace("key = 'gateway.pub.pem'", "name = 'phone-1'\nsecret = 'phone-1.secret'");
+    assert!(shares(&agent_in(&dir, &alone).unwrap()));
+    let faults = agent_in(&dir, &format!("{alone}key_transport = 'RSA-OAEP-256'")).unwrap_err();
+    assert!(matches!(faults.faults[..], [Fault { ref path, cause: Cause::Missing { .. }, .. }] if path == "agent.key"));
+    for (more, missing) in [
+        ("name = 'phone-1'", "agent.secret"),
+        ("secret = 'phone-1.secret'", "agent.name"),
+        ("key_transport = 'A256KW'", "agent.secret"),
+    ] {
+        let faults = with(more).unwrap_err();
+        assert!(faults.faults.iter().all(|fault| fault.path == missing), "{faults}");
+    }
+}
+
+#[test]
+fn secrets_come_from_a_directory_or_a_table() {
+    let dir = keys();
+    let with = |secrets: &str| {
+        gateway_in(&dir, &SMALL_GATEWAY.replace("keys = 'gateway.pem'", &format!("keys = 'gateway.pem'\n{secrets}")))
+    };
+    let policy = with("secrets = 'secrets'").unwrap();
+    assert_eq!(policy.key_transports, KeyTransport::ALL);
+    let [secret] = &policy.secrets[..] else { panic!("{:?}", policy.secrets) };
+    assert_eq!((secret.name.as_str(), secret.secret.expose()), ("phone-1", &[7; 32][..]));
+
+    let policy = with(
+        "[gateway.secrets]\n'Å' = 'phone-1.secret'\n'a.b' = { file = 'phone-1.secret', \
+         devices = ['IMEI:49*', 'x?'], expires = 2027-01-31T01:00:00+01:00 }",
+    )
+    .unwrap();
+    let of = |name: &str| policy.secrets.iter().find(|secret| secret.name.as_str() == name).unwrap();
+    assert!(of("Å").devices.is_none() && of("Å").expires.is_none());
+    assert_eq!(of("a.b").expires, Some(UnixTime(1_801_353_600)));
+    let devices = of("a.b").devices.as_ref().unwrap();
+    for (source, among) in [
+        ("IMEI:49", true),
+        (" IMEI:4930051\n", true),
+        ("imei:4930051", false),
+        ("IMEI:50", false),
+        ("xy", true),
+        ("xyz", false),
+        ("", false),
+    ] {
+        assert_eq!(devices.contain(source.as_bytes()), among, "{source:?}");
+    }
+    assert!(!devices.contain(b"IMEI:49\xff"), "not text");
+
+    let alone = SMALL_GATEWAY.replace("keys = 'gateway.pem'", "secrets = 'secrets'");
+    assert_eq!(gateway_in(&dir, &alone).unwrap().key_transports, [KeyTransport::A256Kw]);
+    let policy = with("secrets = 'secrets'\nkey_transports = 'RSA-OAEP-256'").unwrap();
+    assert_eq!(policy.key_transports, [KeyTransport::RsaOaep256]);
+    assert_eq!(with("secrets = {}").unwrap().key_transports, [KeyTransport::RsaOaep256]);
+    assert_eq!(with("secrets = {}\nkey_transports = ['A256KW']").unwrap().key_transports, [KeyTransport::A256Kw]);
+}
+
+#[test]
+fn wrong_secrets_are_reported_each() {
+    let dir = keys();
+    let write = |name: &str, text: &str, mode: u32| {
+        fs::write(dir.path().join(name), text).unwrap();
+        set_mode(&dir, name, mode);
+    };
+    let good = fs::read_to_string(dir.path().join("phone-1.secret")).unwrap();
+    write("open.secret", &good, 0o640);
+    write("short.secret", "AAAA\n", 0o600);
+    write("two.secret", &format!("{good}{good}"), 0o600);
+    let faults = |gateway: &str| {
+        let text = SMALL_GATEWAY.replace("keys = 'gateway.pem'", &format!("keys = 'gateway.pem'\n{gateway}"));
+        gateway_in(&dir, &text).unwrap_err().to_string()
+    };
+    for (secrets, words) in [
+        ("secrets = { a = 'open.secret' }", "gateway.secrets.\"a\": found"),
+        ("secrets = { a = 'open.secret' }", "mode 0640: group or others can use it"),
+        ("secrets = { a = 'short.secret' }", "a secret of 3 bytes"),
+        ("secrets = { a = 'two.secret' }", "one line of standard base64"),
+        ("secrets = { a = 'nowhere' }", "cannot read"),
+        ("secrets = { '' = 'phone-1.secret' }", "found \"\"; allowed: the name of a secret"),
+        ("secrets = { a = { devices = [] } }", "an empty list"),
+        ("secrets = { a = { devices = [] } }", "gateway.secrets.\"a\".file: missing"),
+        ("secrets = { a = { file = 'phone-1.secret', device = 'x' } }", "did you mean `devices`?"),
+        ("secrets = { a = { file = 'phone-1.secret', expires = 2027-01-31 } }", "a time with its offset"),
+        ("secrets = { a = { file = 'phone-1.secret', expires = '2027-01-31T00:00:00Z' } }", "a time with its offset"),
+        ("secrets = 'nowhere'", "cannot read"),
+        ("secrets = 7", "the directory of files NAME.secret"),
+        ("key_transports = ['A256KW']", "missing: gateway.secrets"),
+        ("key_transports = []", "an empty list"),
+    ] {
+        let faults = faults(secrets);
+        assert!(faults.contains(words), "{secrets} {faults}");
+    }
+    let text = "secrets = 'secrets'";
+    write(&format!("secrets/{}.secret", "x".repeat(65)), &good, 0o600);
+    write("secrets/bad.secret", "", 0o600);
+    write("secrets/README", "not looked at", 0o644);
+    let both = faults(text);
+    assert!(both.contains("bad.secret: a secret of 0 bytes") && both.contains("UTF-8 of 1 to 64 bytes"), "{both}");
+    set_mode(&dir, "secrets", 0o770);
+    assert!(faults(text).contains("mode 0770: group or others can write to it"));
+}
+
+#[test]
+fn keys_after_the_first_may_have_an_end() {
+    let dir = keys();
+    let with = |keys: &str| gateway_in(&dir, &SMALL_GATEWAY.replace("'gateway.pem'", keys));
+    let policy = with("['gateway.pem', { file = 'other.pem', accept_until = 2027-01-31T00:00:00Z }]").unwrap();
+    let ends: Vec<_> = policy.recipients.iter().map(|key| key.accept_until).collect();
+    assert_eq!(ends, [None, Some(UnixTime(1_801_353_600))]);
+    for (keys, words) in [
+        ("[{ file = 'other.pem', accept_until = 2027-01-31T00:00:00Z }]", "the first key is the active one"),
+        ("['gateway.pem', { file = 'gateway.pem', accept_until = 2027-01-31T00:00:00Z }]", "a second time"),
+        ("['gateway.pem', { accept_until = 2027-01-31T00:00:00Z }]", "gateway.keys[1].file: missing"),
+        ("['gateway.pem', { file = 'other.pem', accept_till = 2027-01-31T00:00:00Z }]", "did you mean `accept_until`?"),
+    ] {
+        let faults = with(keys).unwrap_err().to_string();
+        assert!(faults.contains(words), "{keys} {faults}");
+    }
 }
 
 #[test]

@@ -3,10 +3,12 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use toml::de::DeValue;
 
 use super::fault::Cause;
 use super::reader::Setting;
+use crate::session::UnixTime;
 
 /// Units of durations, in milliseconds, from small to large.
 const DURATIONS: &[(&str, u64)] = &[("ms", 1), ("s", 1000), ("min", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
@@ -83,6 +85,18 @@ fn in_units(value: u64, units: &[(&str, u64)]) -> String {
     let fitting = units.iter().rev().find(|(_, factor)| value.is_multiple_of(*factor));
     let (name, factor) = fitting.copied().unwrap_or(("", 1));
     format!("{} {name}", value / factor)
+}
+
+/// A time with its offset, such as `2027-01-31T00:00:00Z`, not a string.
+pub(super) fn time(setting: &Setting<'_>) -> Option<UnixTime> {
+    let seconds = setting.value().as_datetime().and_then(|time| {
+        // One without an offset is no instant, and is not taken.
+        let time: Timestamp = time.to_string().parse().ok()?;
+        u64::try_from(time.as_second()).ok()
+    });
+    seconds
+        .map(UnixTime)
+        .or_else(|| setting.refuse("a time with its offset, such as 2027-01-31T00:00:00Z, without quotes"))
 }
 
 /// A string of which `parse` makes something. `allowed` says which strings those are.

@@ -9,7 +9,7 @@ use coset::cbor::Value;
 use serde::{Deserialize, Serialize};
 
 use super::cbor::{Key, Reader};
-use super::{Accepts, Layer, Malformed, Reason, Recipients};
+use super::{Accepts, CurrentRecipients, Layer, Malformed, Reason};
 use crate::crypto::{Algorithm, KeyId, KeyTransport, NamedGroup};
 
 /// What the `type` of problem details begins with.
@@ -79,7 +79,7 @@ impl Refusal {
     }
 
     /// The refusal for this reason, with what a gateway accepts as far as the reason is about it.
-    pub fn with_offers(reason: Reason, accepts: &Accepts, recipients: &Recipients) -> Self {
+    pub fn with_offers(reason: Reason, accepts: &Accepts, recipients: CurrentRecipients<'_>) -> Self {
         let all = reason == Reason::EncryptionRequired;
         let mut refusal = Self::from(reason);
         if all || matches!(reason, Reason::AlgorithmUnsupported | Reason::KeyLengthUnsupported) {
@@ -235,14 +235,17 @@ const ALGORITHMS: Names<4> = [
     named_algorithm(Algorithm::A256Gcm),
     named_algorithm(Algorithm::ChaCha20Poly1305),
 ];
-/// Both of section 2: a peer may accept more than this build does.
 const KEY_TRANSPORTS: Names<2> =
-    [(KeyTransport::RsaOaep256.cose_id() as i128, KeyTransport::RsaOaep256.name()), (-5, "A256KW")];
+    [named_key_transport(KeyTransport::RsaOaep256), named_key_transport(KeyTransport::A256Kw)];
 const GROUPS: Names<2> = [named_group(NamedGroup::X25519), named_group(NamedGroup::X25519MlKem768)];
 const LAYERS: Names<2> = [named_layer(Layer::Data), named_layer(Layer::Message)];
 
 const fn named_algorithm(alg: Algorithm) -> (i128, &'static str) {
     (alg.cose_id() as i128, alg.name())
+}
+
+const fn named_key_transport(kt: KeyTransport) -> (i128, &'static str) {
+    (kt.cose_id() as i128, kt.name())
 }
 
 const fn named_group(group: NamedGroup) -> (i128, &'static str) {

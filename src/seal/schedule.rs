@@ -13,7 +13,10 @@ use super::cbor::{push_bytes, push_head, push_text};
 use super::header::{Encrypt0, NumberedHeader, encode_numbered};
 use super::message::Plaintext;
 use super::{Direction, Layer, Malformed, Number, Reason, Sid};
-use crate::crypto::{AeadKey, Algorithm, CryptoProvider, Key, NONCE_LEN, OpenFailed, Prk, SharedSecret, TAG_LEN};
+use crate::crypto::{
+    AeadKey, Algorithm, CryptoProvider, Kek, Key, KeyName, NONCE_LEN, OpenFailed, Prk, SharedSecret, TAG_LEN,
+    TerminalSecret,
+};
 
 /// The last four items of the authenticated data in the message layer, where no document stays outside the seal.
 pub const NO_DOCUMENT: [Value; 4] = [Value::Null, Value::Null, Value::Null, Value::Null];
@@ -57,6 +60,14 @@ const fn message_aad(direction: Direction) -> &'static [u8] {
         Direction::C2s => b"\x87\x6bsyncseal v1\x01\x00\xf6\xf6\xf6\xf6",
         Direction::S2c => b"\x87\x6bsyncseal v1\x01\x01\xf6\xf6\xf6\xf6",
     }
+}
+
+/// The key that wraps session keys under a shared secret (PROTOCOL section 3.3).
+pub(super) fn derive_kek(provider: &dyn CryptoProvider, name: &KeyName, secret: &TerminalSecret) -> Kek {
+    let prk = provider.hkdf_extract(b"syncseal v1 shared secret", secret.expose());
+    let mut kek = Zeroizing::new([0; 32]);
+    provider.hkdf_expand(&prk, name.as_str().as_bytes(), kek.as_mut_slice());
+    Kek::new(&kek)
 }
 
 /// A key and its iv, for one direction. Zeroed on drop, never printed.

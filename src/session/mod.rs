@@ -8,6 +8,7 @@
 //! Nothing here opens or seals, reads documents, knows HTTP or looks at a clock: time is always an argument. Only
 //! [`WallClock`] tells it, to whoever hands it in.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::seal::Reason;
@@ -44,6 +45,16 @@ impl UnixTime {
     /// How much later this is than `earlier`; zero if it is not.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_secs(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl fmt::Display for UnixTime {
+    /// As in RFC 3339, in UTC; a time that has no calendar date in seconds since 1970.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match i64::try_from(self.0).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok()) {
+            Some(time) => write!(f, "{time}"),
+            None => write!(f, "{} s after 1970", self.0),
+        }
     }
 }
 

@@ -6,22 +6,11 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{Refused, UnixTime};
-use crate::{
-    crypto::KeyId,
-    seal::{Layer, Number, Sid},
-};
+pub use crate::seal::Kid;
+use crate::seal::{Layer, Number, Sid};
 
 /// SHA-256 of a request's COSE_Encrypt0, untagged, or of an init request's protected header.
 pub type Digest = [u8; 32];
-
-/// The key id under which the session key travelled (PROTOCOL section 2).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Kid {
-    /// An RSA key of the gateway: says nothing of who the terminal is.
-    Rsa(KeyId),
-    /// The name of a secret that is shared with one terminal, which it authenticates.
-    Secret(Arc<str>),
-}
 
 /// What is known of a sealed session before its keys.
 #[derive(Clone, Debug)]

@@ -322,7 +322,7 @@ impl Shared {
         outcome.map_or_else(
             |reason: Reason| {
                 let accepts = &self.state.lock().unwrap().accepts;
-                Reply::refusal(&Refusal::with_offers(reason, accepts, &self.recipients))
+                Reply::refusal(&Refusal::with_offers(reason, accepts, self.recipients.at(0)))
             },
             Reply::seal,
         )
@@ -339,7 +339,7 @@ impl Shared {
         if !share {
             (accepts.groups, accepts.require_exchange) = (Vec::new(), false);
         }
-        let checked = sealed.check(self.provider, &accepts, &self.recipients)?;
+        let checked = sealed.check(self.provider, &accepts, self.recipients.at(0))?;
         let early = checked.issued().is_some();
         if early && !state.early {
             return Err(Reason::EarlyRefused);

@@ -56,7 +56,7 @@ impl Terminal {
         let parameters = InitParameters {
             layer: Layer::Message,
             alg: Algorithm::A256Gcm,
-            recipient: key.public(),
+            recipient: key.public().into(),
             group: default_provider().groups().first().copied(),
             require_exchange: true,
             issued: None,

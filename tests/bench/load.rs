@@ -136,7 +136,7 @@ async fn handshake(client: &HttpClient, url: &str, recipient: &RsaPublicKey) -> 
     let parameters = InitParameters {
         layer: Layer::Message,
         alg: Algorithm::A256Gcm,
-        recipient,
+        recipient: recipient.into(),
         group: Some(NamedGroup::X25519),
         require_exchange: true,
         issued: None,

@@ -33,7 +33,7 @@ fn handshake(
         require_exchange: false,
     };
     let Ok(SealedRequest::Init(init)) = seal::decode_request(Layer::Message, init) else { panic!("an init request") };
-    let checked = init.check(provider, &accepts, recipients).expect("acceptable");
+    let checked = init.check(provider, &accepts, recipients.at(0)).expect("acceptable");
     let unwrapped = checked.unwrap_key(provider, &SystemRandom).expect("randomness");
     let (opened, plaintext) = unwrapped.open().expect("it opens");
     let empty = HandshakePlaintext::decode(&plaintext).expect("a handshake");
@@ -49,7 +49,7 @@ fn init_request(
     let parameters = InitParameters {
         layer: Layer::Message,
         alg,
-        recipient: key.public(),
+        recipient: key.public().into(),
         group,
         require_exchange: false,
         issued: None,

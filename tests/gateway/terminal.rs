@@ -18,7 +18,7 @@ pub(crate) fn parameters(key: &RsaPublicKey) -> InitParameters<'_> {
     InitParameters {
         layer: Layer::Message,
         alg: Algorithm::A256Gcm,
-        recipient: key,
+        recipient: key.into(),
         group: Some(NamedGroup::X25519),
         require_exchange: true,
         issued: None,

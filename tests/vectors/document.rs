@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 use syncseal::crypto::CryptoProvider;
 use syncseal::seal::data::{Sealable, SealedDocument};
-use syncseal::seal::{self, Direction, Layer, Number, Reason, SealedRequest, SessionKeys, VersionedInit};
+use syncseal::seal::{self, Direction, Layer, Number, Reason, SealedRequest, SessionKeys};
 use syncseal::syncml::{Form, MediaType};
 
 use crate::file::{array, bytes, number, text};
@@ -76,17 +76,6 @@ impl<'a> DocumentCase<'a> {
             }
         };
         assert_eq!(opened.unwrap().check().unwrap(), self.document);
-    }
-}
-
-/// Whether an init request's session key is wrapped under a shared secret.
-pub(crate) fn is_of_shared_secret(case: &Value) -> bool {
-    match seal::decode_request(Layer::Data, BytesMut::from(&*bytes(&case["seal"]))).unwrap() {
-        SealedRequest::Init(sealed) => match &sealed.header().init {
-            VersionedInit::Version1(init) => init.kt == -5,
-            VersionedInit::Unsupported(_) => false,
-        },
-        SealedRequest::Numbered(_) => false,
     }
 }
 

@@ -6,12 +6,10 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-/// Why a case is not run, each with the issue that it belongs to.
+/// Why a case is not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(dead_code, reason = "each test names those of others")]
 pub(crate) enum Elsewhere {
-    /// PROTOCOL section 3.3.
-    SharedSecrets,
     /// Requests to a whole gateway: `vectors_gateway` runs them.
     Gateway,
     /// Not for a gateway, but for a single function: `vectors` runs them.

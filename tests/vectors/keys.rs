@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 use syncseal::crypto::{
-    ActiveKeyExchange, AeadKey, Algorithm, CompletedKeyExchange, CryptoProvider, InvalidKey, InvalidShare, Key,
+    ActiveKeyExchange, AeadKey, Algorithm, CompletedKeyExchange, CryptoProvider, InvalidKey, InvalidShare, Kek, Key,
     KeyTransport, NamedGroup, Prk, RsaPrivateKey, RsaUnwrap, SystemRandom,
 };
 use syncseal::seal::data::{Sealable, SealedDocument};
@@ -58,7 +58,7 @@ pub(crate) fn session_keys(inner: &'static dyn CryptoProvider, given: &Given) ->
     let provider = Derived { inner, given };
     let private = RsaPrivateKey::from_pem(include_str!("../keys/pkcs8.pem")).unwrap();
     let Given { layer, alg, sid, .. } = *given;
-    let recipient = private.public();
+    let recipient = private.public().into();
     let parameters = InitParameters { layer, alg, recipient, group: None, require_exchange: false, issued: None };
     let request = InitRequest::new(&provider, &SystemRandom, &parameters).unwrap();
     let (seal, document) = match layer {
@@ -79,7 +79,8 @@ pub(crate) fn session_keys(inner: &'static dyn CryptoProvider, given: &Given) ->
         require_exchange: false,
     };
     let recipients = Recipients::new(&provider, [&private]).unwrap();
-    let unwrapped = init.check(&provider, &accepts, &recipients).unwrap().unwrap_key(&provider, &SystemRandom).unwrap();
+    let unwrapped =
+        init.check(&provider, &accepts, recipients.at(0)).unwrap().unwrap_key(&provider, &SystemRandom).unwrap();
     match document {
         None => {
             let (opened, _) = unwrapped.open().unwrap();
@@ -130,6 +131,14 @@ impl CryptoProvider for Derived<'_> {
 
     fn sha256(&self, parts: &[&[u8]]) -> [u8; 32] {
         self.inner.sha256(parts)
+    }
+
+    fn aes_wrap(&self, kek: &Kek, key: &Key) -> Vec<u8> {
+        self.inner.aes_wrap(kek, key)
+    }
+
+    fn aes_unwrap(&self, kek: &Kek, wrapped: &[u8]) -> Option<Key> {
+        self.inner.aes_unwrap(kek, wrapped)
     }
 
     fn rsa_unwrap(&self, key: &RsaPrivateKey) -> Result<Box<dyn RsaUnwrap>, InvalidKey> {

@@ -9,7 +9,7 @@ use ml_kem::kem::{Decapsulate, KeyExport};
 use ml_kem::{B32, DecapsulationKey, EncapsulationKey, MlKem768, Seed};
 use serde_json::Value;
 use syncseal::crypto::{
-    ActiveKeyExchange, AeadKey, Algorithm, CompletedKeyExchange, CryptoProvider, InvalidKey, InvalidShare, Key,
+    ActiveKeyExchange, AeadKey, Algorithm, CompletedKeyExchange, CryptoProvider, InvalidKey, InvalidShare, Kek, Key,
     NamedGroup, Prk, RandomFailed, RsaPrivateKey, RsaUnwrap, SecureRandom, SharedSecret,
 };
 use x25519_dalek::{PublicKey, StaticSecret};
@@ -97,7 +97,7 @@ impl Private {
 pub(crate) struct Scripted<'a> {
     inner: &'static dyn CryptoProvider,
     session: &'a Value,
-    expanded: Mutex<BTreeMap<String, Vec<u8>>>,
+    expanded: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
 }
 
 impl<'a> Scripted<'a> {
@@ -106,8 +106,10 @@ impl<'a> Scripted<'a> {
     }
 
     /// The output of HKDF-Expand under this label.
-    pub(crate) fn expanded(&self, label: &str) -> Vec<u8> {
-        self.expanded.lock().unwrap().get(label).cloned().unwrap_or_else(|| panic!("{label} was not derived"))
+    pub(crate) fn expanded(&self, label: impl AsRef<[u8]>) -> Vec<u8> {
+        let label = label.as_ref();
+        let derived = self.expanded.lock().unwrap().get(label).cloned();
+        derived.unwrap_or_else(|| panic!("{} was not derived", String::from_utf8_lossy(label)))
     }
 }
 
@@ -132,11 +134,19 @@ impl CryptoProvider for Scripted<'_> {
 
     fn hkdf_expand(&self, prk: &Prk, info: &[u8], out: &mut [u8]) {
         self.inner.hkdf_expand(prk, info, out);
-        self.expanded.lock().unwrap().insert(String::from_utf8(info.to_vec()).unwrap(), out.to_vec());
+        self.expanded.lock().unwrap().insert(info.to_vec(), out.to_vec());
     }
 
     fn sha256(&self, parts: &[&[u8]]) -> [u8; 32] {
         self.inner.sha256(parts)
+    }
+
+    fn aes_wrap(&self, kek: &Kek, key: &Key) -> Vec<u8> {
+        self.inner.aes_wrap(kek, key)
+    }
+
+    fn aes_unwrap(&self, kek: &Kek, wrapped: &[u8]) -> Option<Key> {
+        self.inner.aes_unwrap(kek, wrapped)
     }
 
     fn rsa_unwrap(&self, key: &RsaPrivateKey) -> Result<Box<dyn RsaUnwrap>, InvalidKey> {
@@ -178,7 +188,7 @@ impl ActiveKeyExchange for Started {
     }
 }
 
-/// K and the OAEP seed, in the order in which a terminal draws them.
+/// K and, for an RSA key, the OAEP seed, in the order in which a terminal draws them.
 pub(crate) fn terminal_random(session: &Value) -> Script {
-    Script::new(&[&bytes(&session["k"]), &bytes(&session["oaep_seed"])])
+    Script::new(&[&bytes(&session["k"]), &session.get("oaep_seed").map_or_else(Vec::new, bytes)])
 }

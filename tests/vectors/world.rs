@@ -1,5 +1,6 @@
 //! What stands around the gateway of a case: its policy, keys and clock, its established sessions, its server.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Method, Request};
 use http_body_util::Full;
 use serde_json::Value;
-use syncseal::crypto::{Algorithm, KeyId, NamedGroup, SystemRandom, default_provider};
+use syncseal::crypto::{Algorithm, KeyId, KeyName, KeyTransport, NamedGroup, SystemRandom, default_provider};
 use syncseal::gateway::{Gateway, Surroundings};
 use syncseal::net::drain::Trigger;
 use syncseal::net::server::{Drained, Listener};
@@ -136,8 +137,27 @@ fn policy(file: &File, case: &Value, upstream: SocketAddr, keys: &std::path::Pat
         list.as_array().unwrap().iter().filter_map(|number| name(number.as_i64().unwrap())).collect()
     };
     let algorithms = names(&policy["algs"], |id| Algorithm::from_cose_id(id).map(Algorithm::name));
+    let key_transports = names(&policy["kts"], |id| KeyTransport::from_cose_id(id).map(KeyTransport::name));
     let groups =
         names(&policy["groups"], |id| NamedGroup::from_number(u64::try_from(id).unwrap()).map(NamedGroup::name));
+    // The established sessions live on their secrets.
+    let of_case = case.get("secrets").and_then(Value::as_object).into_iter().flatten();
+    let of_sessions = sessions(case).filter(|session| session["kt"] == -5);
+    let secrets: BTreeMap<_, _> = of_case
+        .map(|(name, secret)| (name.as_str(), secret))
+        .chain(of_sessions.map(|session| (text(&session["kid"]), &session["secret"])))
+        .collect();
+    let secrets: Vec<String> = secrets
+        .into_iter()
+        .map(|(name, secret)| {
+            let path = keys.join(format!("{name}.secret"));
+            std::fs::write(&path, base64_simd::STANDARD.encode_to_string(bytes(secret))).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            let name = String::from_utf8(hex::decode(name).unwrap()).unwrap();
+            format!("{} = {:?}", Value::from(name), path.display().to_string())
+        })
+        .collect();
+    let secrets = secrets.join(", ");
     let layers = names(&policy["layers"], |id| Layer::from_number(u64::try_from(id).unwrap()).map(Layer::name));
     let toml = format!(
         r#"version = 1
@@ -145,6 +165,8 @@ fn policy(file: &File, case: &Value, upstream: SocketAddr, keys: &std::path::Pat
 listen = "127.0.0.1:0"
 public_url = {public_url}
 keys = {key_files:?}
+key_transports = {key_transports:?}
+secrets = {{ {secrets} }}
 [crypto]
 algorithms = {algorithms:?}
 groups = {groups:?}
@@ -244,7 +266,7 @@ async fn establish(store: &MemoryStore<SessionKeys>, session: &Value, now: UnixT
     let keys = session_keys(session);
     let kid = match session["kt"].as_i64() {
         Some(-41) => Kid::Rsa(KeyId(array(&session["kid"]))),
-        _ => Kid::Secret(String::from_utf8(bytes(&session["kid"])).unwrap().into()),
+        _ => Kid::Secret(KeyName::try_from(bytes(&session["kid"]).as_slice()).unwrap()),
     };
     let facts = SessionFacts {
         sid: keys.sid(),

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use super::hex;
-use crate::crypto::{Algorithm, KeyId, KeyTransport, NamedGroup};
+use crate::crypto::{Algorithm, KeyId, KeyName, KeyTransport, NamedGroup};
 use crate::seal::{
     Encrypt0, Init, InitHeader, KeyShare, Layer, Malformed, NumberedHeader, ReplyHeader, SealedRequest, VersionedInit,
     decode_init_response, decode_request, decode_response,
@@ -43,9 +43,10 @@ fn init_request(seal: &Encrypt0<InitHeader>) -> Vec<String> {
 fn init_lines(init: &Init) -> Vec<String> {
     let layer = Layer::from_number(init.layer).map_or("unknown", Layer::name);
     let transport = i64::try_from(init.kt).ok().and_then(KeyTransport::from_cose_id);
-    let kid = match <[u8; 32]>::try_from(&init.kid[..]) {
-        Ok(id) => KeyId(id).to_string(),
-        Err(_) => hex(&init.kid),
+    let kid = match (transport, <[u8; 32]>::try_from(&init.kid[..]), KeyName::try_from(&init.kid[..])) {
+        (Some(KeyTransport::A256Kw), _, Ok(name)) => format!("{:?}", name.as_str()),
+        (Some(KeyTransport::RsaOaep256), Ok(id), _) => KeyId(id).to_string(),
+        _ => hex(&init.kid),
     };
     let mut lines = vec![
         format!("layer: {layer} ({})", init.layer),

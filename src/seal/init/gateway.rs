@@ -7,9 +7,10 @@ use bytes::Bytes;
 use subtle::{Choice, ConditionallySelectable};
 use zeroize::Zeroizing;
 
+use super::recipients::{CurrentRecipients, Kid};
 use crate::crypto::{
-    Algorithm, CompletedKeyExchange, CryptoProvider, InvalidKey, InvalidShare, Key, KeyId, KeyTransport, NamedGroup,
-    OpenFailed, RandomFailed, RsaPrivateKey, RsaPublicKey, RsaUnwrap, SecureRandom,
+    Algorithm, CompletedKeyExchange, CryptoProvider, InvalidShare, KEY_WRAP_LEN, Kek, Key, KeyId, KeyName,
+    KeyTransport, NamedGroup, OpenFailed, RandomFailed, RsaUnwrap, SecureRandom,
 };
 use crate::seal::header::{Encrypt0, Init, InitHeader, KeyShare, VersionedInit, encode_init_response};
 use crate::seal::schedule::{InitKeys, SessionKeys};
@@ -30,57 +31,6 @@ pub struct Accepts {
     pub require_exchange: bool,
 }
 
-/// A gateway's RSA keys, ready to unwrap.
-#[derive(Clone, Default)]
-pub struct Recipients(Vec<Recipient>);
-
-#[derive(Clone)]
-struct Recipient {
-    id: KeyId,
-    modulus_len: usize,
-    key: Arc<dyn RsaUnwrap>,
-}
-
-impl Recipients {
-    /// Prepares these keys.
-    pub fn new<'k>(
-        provider: &dyn CryptoProvider,
-        keys: impl IntoIterator<Item = &'k RsaPrivateKey>,
-    ) -> Result<Self, InvalidKey> {
-        let prepare = |key: &RsaPrivateKey| {
-            let public = key.public();
-            let modulus_len = public.modulus_len();
-            Ok(Recipient { id: public.key_id(), modulus_len, key: provider.rsa_unwrap(key)?.into() })
-        };
-        keys.into_iter().map(prepare).collect::<Result<_, _>>().map(Self)
-    }
-
-    /// Keys that are prepared already, with their public halves.
-    pub fn prepared<'k>(keys: impl IntoIterator<Item = (&'k RsaPublicKey, Arc<dyn RsaUnwrap>)>) -> Self {
-        let prepared = |(public, key): (&RsaPublicKey, _)| Recipient {
-            id: public.key_id(),
-            modulus_len: public.modulus_len(),
-            key,
-        };
-        Self(keys.into_iter().map(prepared).collect())
-    }
-
-    /// The key ids, in the order in which the keys were given.
-    pub fn key_ids(&self) -> impl Iterator<Item = KeyId> + '_ {
-        self.0.iter().map(|recipient| recipient.id)
-    }
-
-    fn find(&self, id: KeyId) -> Option<&Recipient> {
-        self.0.iter().find(|recipient| recipient.id == id)
-    }
-}
-
-impl fmt::Debug for Recipients {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.key_ids()).finish()
-    }
-}
-
 impl Encrypt0<InitHeader> {
     /// Checks an init request in the order of PROTOCOL section 8.1, step 3, up to its group, and answers the key exchange.
     /// The first check that fails gives the reason. Form, time and memory are the caller's to check next.
@@ -88,23 +38,39 @@ impl Encrypt0<InitHeader> {
         self,
         provider: &dyn CryptoProvider,
         accepts: &Accepts,
-        recipients: &Recipients,
+        recipients: CurrentRecipients<'_>,
     ) -> Result<CheckedInit, Reason> {
         let VersionedInit::Version1(init) = &self.header.init else { return Err(Reason::VersionUnsupported) };
         check_layer(self.layer, init, accepts)?;
         let alg = check_algorithm(self.header.alg, accepts)?;
-        if !accepts.key_transports.iter().any(|kt| i128::from(kt.cose_id()) == init.kt) {
-            return Err(Reason::KeyTransportUnsupported);
-        }
-        let kid = KeyId(init.kid.as_slice().try_into().map_err(|_| Malformed::Header)?);
-        let recipient = recipients.find(kid).ok_or(Reason::KeyUnknown)?;
-        if init.wrapped.len() != recipient.modulus_len {
-            return Err(Malformed::Header.into());
-        }
-        let key = Arc::clone(&recipient.key);
+        let mut key_transports = accepts.key_transports.iter();
+        let kt = key_transports.find(|kt| i128::from(kt.cose_id()) == init.kt);
+        let (kid, unwrap) = match kt.ok_or(Reason::KeyTransportUnsupported)? {
+            KeyTransport::RsaOaep256 => check_rsa(init, recipients)?,
+            KeyTransport::A256Kw => check_secret(init, alg, recipients)?,
+        };
         let exchange = answer_exchange(provider, init.share.as_ref(), accepts)?;
-        Ok(CheckedInit { wrapped: init.wrapped.clone(), issued: init.issued, alg, kid, key, exchange, sealed: self })
+        Ok(CheckedInit { wrapped: init.wrapped.clone(), issued: init.issued, alg, kid, unwrap, exchange, sealed: self })
     }
+}
+
+fn check_rsa(init: &Init, recipients: CurrentRecipients<'_>) -> Result<(Kid, Unwrap), Reason> {
+    let id = KeyId(init.kid.as_slice().try_into().map_err(|_| Malformed::Header)?);
+    let recipient = recipients.rsa_key(id).ok_or(Reason::KeyUnknown)?;
+    if init.wrapped.len() != recipient.modulus_len {
+        return Err(Malformed::Header.into());
+    }
+    Ok((Kid::Rsa(id), Unwrap::Rsa(Arc::clone(&recipient.key))))
+}
+
+/// Whether there is such a secret is no reason for anything: the answer depends on who asks, and must not say it.
+fn check_secret(init: &Init, alg: Algorithm, recipients: CurrentRecipients<'_>) -> Result<(Kid, Unwrap), Reason> {
+    let name = KeyName::try_from(init.kid.as_slice()).map_err(|_| Malformed::Header)?;
+    if init.wrapped.len() != alg.key_len() + KEY_WRAP_LEN {
+        return Err(Reason::CannotOpen);
+    }
+    let kek = recipients.kek(&name).cloned();
+    Ok((Kid::Secret(name), Unwrap::Secret(kek)))
 }
 
 fn check_layer(container: Layer, init: &Init, accepts: &Accepts) -> Result<(), Reason> {
@@ -145,14 +111,21 @@ fn answer_exchange(
     }
 }
 
+/// What a session key is unwrapped with.
+enum Unwrap {
+    Rsa(Arc<dyn RsaUnwrap>),
+    /// None for a name that nobody has.
+    Secret(Option<Arc<Kek>>),
+}
+
 /// An init request that is acceptable as far as its public header says.
 pub struct CheckedInit {
     sealed: Encrypt0<InitHeader>,
     alg: Algorithm,
-    kid: KeyId,
+    kid: Kid,
     wrapped: Vec<u8>,
     issued: Option<u64>,
-    key: Arc<dyn RsaUnwrap>,
+    unwrap: Unwrap,
     exchange: Option<CompletedKeyExchange>,
 }
 
@@ -162,9 +135,10 @@ impl CheckedInit {
         self.alg
     }
 
-    /// The key for which the session key is wrapped.
-    pub fn key_id(&self) -> KeyId {
-        self.kid
+    /// The key id under which the session key travelled. That the sender knows the secret of that name shows when the
+    /// request opens.
+    pub fn kid(&self) -> &Kid {
+        &self.kid
     }
 
     /// The group of the key exchange, if there is one.
@@ -185,7 +159,8 @@ impl CheckedInit {
     /// Unwraps the session key and derives the init keys. A private-key operation: it belongs off the async threads.
     ///
     /// If the session key cannot be unwrapped or has not the key length, a random one that was drawn beforehand takes its
-    /// place (PROTOCOL section 4, "Unwrapping"): the failure shows as a failed open, in the same time.
+    /// place (PROTOCOL section 4, "Unwrapping"): the failure shows as a failed open, in the same time. So does that of a
+    /// secret that nobody has, for a random key takes its place, too.
     pub fn unwrap_key(
         self,
         provider: &dyn CryptoProvider,
@@ -194,7 +169,16 @@ impl CheckedInit {
         let mut k = Zeroizing::new([0; 32]);
         let (k, _) = k.split_at_mut(self.alg.key_len());
         random.fill(k)?;
-        let unwrapped = self.key.unwrap_key(&self.wrapped);
+        let unwrapped = match &self.unwrap {
+            Unwrap::Rsa(key) => key.unwrap_key(&self.wrapped),
+            Unwrap::Secret(kek) => {
+                // Drawn whether it is needed or not.
+                let mut drawn = Zeroizing::new([0; 32]);
+                random.fill(drawn.as_mut_slice())?;
+                let drawn = Kek::new(&drawn);
+                provider.aes_unwrap(kek.as_deref().unwrap_or(&drawn), &self.wrapped)
+            }
+        };
         let unwrapped = unwrapped.as_ref().map_or(&[][..], Key::expose);
         let fits = Choice::from(u8::from(unwrapped.len() == k.len()));
         let padded = unwrapped.iter().chain(std::iter::repeat(&0));

@@ -6,14 +6,54 @@ use bytes::{Bytes, BytesMut};
 use zeroize::Zeroizing;
 
 use crate::crypto::{
-    ActiveKeyExchange, Algorithm, CryptoProvider, InvalidShare, Key, KeyTransport, NamedGroup, OpenFailed,
-    RandomFailed, RsaPublicKey, SecureRandom, SharedSecret,
+    ActiveKeyExchange, Algorithm, CryptoProvider, InvalidShare, Key, KeyName, KeyTransport, NamedGroup, OpenFailed,
+    RandomFailed, RsaPublicKey, SecureRandom, SharedSecret, TerminalSecret,
 };
 use crate::seal::data::SealedDocument;
 use crate::seal::header::{Encrypt0, Init, KeyShare, ReplyHeader, decode_init_response, encode_init};
-use crate::seal::schedule::{InitKeys, SessionKeys};
+use crate::seal::schedule::{InitKeys, SessionKeys, derive_kek};
 use crate::seal::{Direction, Layer, Malformed, Number, Plaintext};
 use crate::syncml::Form;
+
+/// Whom a terminal wraps its session key for; says the key transport, too.
+#[derive(Clone, Copy, Debug)]
+pub enum Recipient<'a> {
+    /// The gateway, by its pinned key: RSA-OAEP-256.
+    Rsa(&'a RsaPublicKey),
+    /// The gateway with which the terminal shares a secret: A256KW.
+    Secret(&'a KeyName, &'a TerminalSecret),
+}
+
+impl<'a> From<&'a RsaPublicKey> for Recipient<'a> {
+    fn from(key: &'a RsaPublicKey) -> Self {
+        Self::Rsa(key)
+    }
+}
+
+impl Recipient<'_> {
+    /// The key transport.
+    pub const fn key_transport(self) -> KeyTransport {
+        match self {
+            Self::Rsa(_) => KeyTransport::RsaOaep256,
+            Self::Secret(..) => KeyTransport::A256Kw,
+        }
+    }
+
+    /// The key id on the wire, and the wrapped session key.
+    fn wrap(
+        self,
+        provider: &dyn CryptoProvider,
+        random: &dyn SecureRandom,
+        k: &Key,
+    ) -> Result<(Vec<u8>, Vec<u8>), RandomFailed> {
+        Ok(match self {
+            Self::Rsa(key) => (key.key_id().0.to_vec(), key.wrap_key(k, random)?),
+            Self::Secret(name, secret) => {
+                (name.as_str().into(), provider.aes_wrap(&derive_kek(provider, name, secret), k))
+            }
+        })
+    }
+}
 
 /// What a terminal asks for.
 #[derive(Clone, Copy, Debug)]
@@ -22,8 +62,8 @@ pub struct InitParameters<'a> {
     pub layer: Layer,
     /// The content-encryption algorithm.
     pub alg: Algorithm,
-    /// The gateway's pinned key.
-    pub recipient: &'a RsaPublicKey,
+    /// Whom the session key is wrapped for.
+    pub recipient: Recipient<'a>,
     /// The group of the key exchange to offer.
     pub group: Option<NamedGroup>,
     /// Whether a response without a key exchange is refused.
@@ -65,7 +105,7 @@ impl InitRequest {
         random.fill(k)?;
         #[expect(clippy::expect_used, reason = "no algorithm's key is longer than 32 bytes")]
         let k = Key::from_slice(k).expect("at most 32 bytes");
-        let wrapped = recipient.wrap_key(&k, random)?;
+        let (kid, wrapped) = recipient.wrap(provider, random, &k)?;
         let exchange = match group {
             Some(group) => Some(provider.start_exchange(group).ok_or(StartInitError::Group(group))?),
             None => None,
@@ -75,8 +115,8 @@ impl InitRequest {
             .map(|exchange| KeyShare { group: exchange.group().number().into(), share: exchange.share().to_vec() });
         let init = Init {
             layer: layer.number().into(),
-            kt: KeyTransport::RsaOaep256.cose_id().into(),
-            kid: recipient.key_id().0.to_vec(),
+            kt: recipient.key_transport().cose_id().into(),
+            kid,
             wrapped,
             issued,
             share,

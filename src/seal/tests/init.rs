@@ -31,7 +31,7 @@ fn sealed_init(alg: Algorithm, init: &Init, k: &Key) -> Encrypt0<InitHeader> {
 /// What the checks say to this header; the session key is all zeros.
 fn check(accepts: &Accepts, alg: Algorithm, init: &Init) -> Result<CheckedInit, Reason> {
     let k = Key::from_slice(&[0; 32][..alg.key_len()]).unwrap();
-    sealed_init(alg, init, &k).check(default_provider(), accepts, &RECIPIENTS)
+    sealed_init(alg, init, &k).check(default_provider(), accepts, RECIPIENTS.at(0))
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn the_first_check_that_fails_gives_the_reason() {
 #[test]
 fn numbers_that_are_not_ours_are_refused() {
     let reason = |init: &Init| check(&accepts_all(), Algorithm::A256Gcm, init).unwrap_err();
-    for kt in [-42, -5, 0, i128::from(u64::MAX)] {
+    for kt in [-42, -3, 0, i128::from(u64::MAX)] {
         assert_eq!(reason(&Init { kt, ..good() }), Reason::KeyTransportUnsupported);
     }
     assert_eq!(reason(&Init { layer: 2, ..good() }), Reason::Malformed);
@@ -83,7 +83,7 @@ fn another_version_is_not_looked_at() {
     let sealed = [vec![0xD0], untagged(&header, &[0; 16])].concat();
     let SealedRequest::Init(sealed) = decode_request(Layer::Message, sealed[..].into()).unwrap() else { panic!() };
     assert_eq!(sealed.header().init, VersionedInit::Unsupported(2));
-    let checked = sealed.check(default_provider(), &accepts_all(), &RECIPIENTS);
+    let checked = sealed.check(default_provider(), &accepts_all(), RECIPIENTS.at(0));
     assert_eq!(checked.unwrap_err(), Reason::VersionUnsupported);
 }
 
@@ -126,7 +126,7 @@ fn a_session_key_of_another_length_fails_like_any_other() {
         let k = Key::from_slice(&[7; 32][..len]).unwrap();
         let wrapped = PRIVATE_KEY.public().wrap_key(&k, &SystemRandom).unwrap();
         let sealed = sealed_init(alg, &Init { wrapped, ..good() }, &k);
-        let checked = sealed.check(provider, &accepts_all(), &recipients(provider)).unwrap();
+        let checked = sealed.check(provider, &accepts_all(), recipients(provider).at(0)).unwrap();
         checked.unwrap_key(provider, &SystemRandom).unwrap().open().is_ok()
     };
     for provider in providers() {
@@ -217,7 +217,7 @@ fn an_early_message_says_when_it_was_issued() {
         panic!()
     };
     let digest = provider.sha256(&[sealed.protected()]);
-    let checked = sealed.check(provider, &accepts_all(), &RECIPIENTS).unwrap();
+    let checked = sealed.check(provider, &accepts_all(), RECIPIENTS.at(0)).unwrap();
     assert_eq!(checked.issued(), Some(1_790_000_000));
     assert_eq!(checked.header_digest(provider), digest);
     let (opened, plaintext) = checked.unwrap_key(provider, &SystemRandom).unwrap().open().unwrap();

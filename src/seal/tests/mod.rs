@@ -1,6 +1,7 @@
 //! Two parties, and what the tests of this module do with what passes between them.
 
 mod init;
+mod recipients;
 mod refusal;
 mod strict;
 mod tamper;
@@ -41,7 +42,7 @@ fn parameters(alg: Algorithm, group: Option<NamedGroup>) -> InitParameters<'stat
     InitParameters {
         layer: Layer::Message,
         alg,
-        recipient: PRIVATE_KEY.public(),
+        recipient: PRIVATE_KEY.public().into(),
         group,
         require_exchange: group.is_some(),
         issued: None,
@@ -63,7 +64,7 @@ fn gateway(
         return Err(Reason::SessionUnknown);
     };
     let recipients = if provider.name() == default_provider().name() { &RECIPIENTS } else { &recipients(provider) };
-    let checked = sealed.check(provider, accepts, recipients)?;
+    let checked = sealed.check(provider, accepts, recipients.at(0))?;
     let unwrapped = checked.unwrap_key(provider, &SystemRandom).unwrap();
     let (opened, plaintext) = unwrapped.open().map_err(|_| Reason::CannotOpen)?;
     HandshakePlaintext::decode(&plaintext)?;

@@ -33,7 +33,7 @@ async fn store<S: Subject>(limits: Limits) -> S {
 }
 
 fn secret(name: &str) -> Kid {
-    Kid::Secret(name.into())
+    Kid::Secret(name.parse().unwrap())
 }
 
 /// Who sends: sealed session 1, 2 and 3 under an RSA key, 11 and 12 of phone, 13 of tablet, or 0: plaintext.

@@ -173,7 +173,7 @@ pub(super) async fn sources_are_counted_by_prefix<S: Subject>() {
 
 pub(super) async fn cap_for_a_secret<S: Subject>() {
     let store = S::fresh(Limits { sessions_per_secret: 1, ..Limits::default() }, UnixTime(0));
-    let named = |n, name: &str| SessionFacts { kid: Kid::Secret(name.into()), ..facts(n) };
+    let named = |n, name: &str| SessionFacts { kid: Kid::Secret(name.parse().unwrap()), ..facts(n) };
     begin_with(&store, named(1, "phone"), T0).await;
     assert_eq!(store.reserve(named(2, "phone"), T0).await.map(|_| ()), Err(Refused::KidFull));
     begin_with(&store, named(3, "tablet"), T0).await;

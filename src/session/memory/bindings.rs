@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::sessions::{Life, Source, Tally};
 use crate::{
+    crypto::KeyName,
     seal::Sid,
     session::{Answer, Digest, Kid, Limits, Refused, Sender, SyncMessage, UnixTime},
 };
@@ -52,7 +53,7 @@ fn hash(parts: &[&[u8]]) -> Digest {
 #[derive(Clone, Debug)]
 enum Party {
     /// A sealed session; under a shared secret, any of that terminal's, this being the latest.
-    Sealed { sid: Sid, secret: Option<std::sync::Arc<str>> },
+    Sealed { sid: Sid, secret: Option<KeyName> },
     /// Whoever sends plaintext.
     Plaintext(Source),
 }
