@@ -101,6 +101,34 @@ fn help_teaches_every_verb_by_an_example() {
 }
 
 #[test]
+fn a_shared_secret_is_for_its_owner_alone_and_never_overwritten() {
+    let dir = tempfile::tempdir().unwrap();
+    let snippets = done(dir.path(), &["keygen", "--shared", "phone 1"]);
+    let file = dir.path().join("phone 1.secret");
+    assert_eq!(mode(&file), 0o600);
+    let secret = fs::read_to_string(&file).unwrap();
+    assert_eq!((secret.len(), secret.ends_with('\n')), (45, true));
+    assert!(!snippets.contains(secret.trim_end()));
+
+    let (gateway, agent) = snippets.split_once("\n\n").unwrap();
+    let policy = |text: &str, name: &str| {
+        fs::write(dir.path().join(name), format!("version = 1\n{text}")).unwrap();
+        done(dir.path(), &["check", name])
+    };
+    let gateway =
+        policy(&format!("{gateway}\n[[route]]\npath = '/sync'\nupstream = 'http://127.0.0.1:9'\n"), "gateway.toml");
+    assert!(gateway.contains("secret phone 1 ("), "{gateway}");
+    let agent = policy(&format!("{agent}gateway = 'http://127.0.0.1:9/sync'\n"), "agent.toml");
+    assert!(agent.contains("secret phone 1\n"), "{agent}");
+
+    let again = run(dir.path(), &["keygen", "--shared", "phone 1"]);
+    assert_eq!(again.status, USAGE, "{again:?}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), secret);
+    done(dir.path(), &["keygen", "--shared", "a/b", "ab.secret"]);
+    assert_ne!(fs::read_to_string(dir.path().join("ab.secret")).unwrap(), secret);
+}
+
+#[test]
 fn a_wrong_command_line_is_a_usage_fault() {
     let lines: &[&[&str]] = &[
         &[],
@@ -113,6 +141,11 @@ fn a_wrong_command_line_is_a_usage_fault() {
         &["keyid", "/nowhere.pem"],
         &["inspect", "/nowhere"],
         &["keygen", "/nowhere/key.pem"],
+        &["keygen"],
+        &["keygen", "--shared", ""],
+        &["keygen", "--shared", "a/b"],
+        &["keygen", "--shared", "phone", "/nowhere/phone.secret"],
+        &["keygen", "--shared", "phone", "--bits", "2048"],
     ];
     for line in lines {
         let said = run(Path::new("/"), line);

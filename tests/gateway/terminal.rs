@@ -60,7 +60,12 @@ impl Terminal {
 
     /// Makes a handshake with the gateway at this address.
     pub(crate) async fn at(addr: SocketAddr, key: &RsaPublicKey) -> Self {
-        let (sealed, pending) = init(&parameters(key)).seal(&empty());
+        Self::asking(addr, &parameters(key)).await
+    }
+
+    /// Makes a handshake that asks for this.
+    pub(crate) async fn asking(addr: SocketAddr, parameters: &InitParameters<'_>) -> Self {
+        let (sealed, pending) = init(parameters).seal(&empty());
         let answer = http::post_seal(addr, &sealed).await;
         answer.assert_sealed();
         let established = pending.handle_response(default_provider(), BytesMut::from(&*answer.body)).unwrap();
