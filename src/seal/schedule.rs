@@ -73,7 +73,9 @@ pub(super) fn derive_kek(provider: &dyn CryptoProvider, name: &KeyName, secret: 
 /// A key and its iv, for one direction. Zeroed on drop, never printed.
 pub(super) struct DirectionKey {
     aead: Box<dyn AeadKey>,
-    iv: Zeroizing<[u8; NONCE_LEN]>,
+    /// As it was expanded, for a fleet's sealed record and nothing else.
+    pub(super) key: Key,
+    pub(super) iv: Zeroizing<[u8; NONCE_LEN]>,
 }
 
 impl DirectionKey {
@@ -85,7 +87,18 @@ impl DirectionKey {
         provider.hkdf_expand(prk, iv_info, iv.as_mut_slice());
         #[expect(clippy::expect_used, reason = "no algorithm's key is longer than 32 bytes")]
         let key = Key::from_slice(key).expect("at most 32 bytes");
-        Self { aead: provider.aead(alg, &key), iv }
+        Self::new(provider, alg, key, iv)
+    }
+
+    /// # Panics
+    /// If `key` has not the key length of `alg`.
+    pub(super) fn new(
+        provider: &dyn CryptoProvider,
+        alg: Algorithm,
+        key: Key,
+        iv: Zeroizing<[u8; NONCE_LEN]>,
+    ) -> Self {
+        Self { aead: provider.aead(alg, &key), key, iv }
     }
 
     /// The seal of a message-layer plaintext under a protected header, in one buffer of its exact size.
@@ -174,9 +187,9 @@ impl InitKeys {
 
 /// The keys of a sealed session, ready for use by either party. Zeroed on drop, never printed.
 pub struct SessionKeys {
-    alg: Algorithm,
-    layer: Layer,
-    sid: Sid,
+    pub(super) alg: Algorithm,
+    pub(super) layer: Layer,
+    pub(super) sid: Sid,
     pub(super) c2s: DirectionKey,
     pub(super) s2c: DirectionKey,
 }

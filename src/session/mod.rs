@@ -2,7 +2,8 @@
 //!
 //! On the gateway's side [`SessionStore`] is the port behind which everything lies that the replicas of a gateway must
 //! agree on: lifetimes and caps (PROTOCOL sections 3.6, 8.1), numbers and retransmission (3.4), the memory of early
-//! messages (3.5), and whose each SyncML session is (8.2). [`MemoryStore`] keeps it in this process. On the terminal's
+//! messages (3.5), and whose each SyncML session is (8.2). [`MemoryStore`] keeps it in this process, [`redis`] where all
+//! replicas reach it. On the terminal's
 //! side [`terminal`] keeps a sealed session for each SyncML session (9).
 //!
 //! Nothing here opens or seals, reads documents, knows HTTP or looks at a clock: time is always an argument. Only
@@ -16,14 +17,16 @@ use crate::seal::Reason;
 #[cfg(test)]
 mod conformance;
 mod memory;
+mod names;
 mod numbers;
+pub mod redis;
 mod store;
 pub mod terminal;
 mod time;
 
-pub use memory::{Accepted, MemoryStore, Reserved};
+pub use memory::{Accepted, MemoryStore, Passed, Reserved};
 pub use store::{
-    Answer, Counts, Digest, Kid, Outcome, Pass, Probe, Response, Sender, Session, SessionFacts, SessionStore,
+    Answer, CheckedMessage, Counts, Digest, Kid, Outcome, Probe, Response, Sender, Session, SessionFacts, SessionStore,
     SyncMessage, Waiter,
 };
 pub use time::{TimeSource, WallClock};
@@ -166,6 +169,9 @@ pub enum Refused {
     /// The cap on SyncML sessions, of the sealed session or in plaintext, is reached.
     #[error("too many SyncML sessions")]
     SyncSessionsFull,
+    /// The store is out of reach: nothing is known, and nothing was changed that matters.
+    #[error("the session store is out of reach")]
+    StoreUnavailable,
 }
 
 impl Refused {
@@ -183,7 +189,8 @@ impl Refused {
             | Self::SourceFull
             | Self::KidFull
             | Self::SidTaken
-            | Self::SyncSessionsFull => Reason::Overloaded,
+            | Self::SyncSessionsFull
+            | Self::StoreUnavailable => Reason::Overloaded,
         }
     }
 }

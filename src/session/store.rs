@@ -129,10 +129,8 @@ pub struct Answer<'a> {
     pub resp_target: Option<&'a [u8]>,
 }
 
-/// A message may be forwarded (PROTOCOL section 8.2). [`SessionStore::answered`] takes it back with the answer; if
-/// there is none, it is dropped.
-#[derive(Debug)]
-pub struct Pass(pub(super) super::memory::Passed);
+/// An accepted request, and whether its message may go to the server.
+pub type CheckedMessage<S> = (<S as SessionStore>::Accepted, Result<<S as SessionStore>::Pass, Refused>);
 
 /// How full a store is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -154,6 +152,9 @@ pub struct Counts {
 /// A sealed session is [reserved](Self::reserve) and then [begun](Self::begin). Each numbered request of it is
 /// [probed](Self::probe), opened by the caller, [accepted](Self::accept) and [completed](Self::complete). Each method
 /// is one atomic step; expired sessions count as unknown to the second, whenever they are removed.
+///
+/// A store that is out of reach says [`Refused::StoreUnavailable`]. Where a method cannot say so, it brings what it was
+/// told to the store later: an accepted request is always answered, and its number stays used.
 pub trait SessionStore: Send + Sync + 'static {
     /// The keys of a sealed session.
     type Keys: Send + Sync + 'static;
@@ -163,6 +164,9 @@ pub trait SessionStore: Send + Sync + 'static {
     /// An accepted request. Dropped without [`complete`](Self::complete), its number is used up and its
     /// retransmissions are [`Refused::Replayed`], for a seal may have been made under it.
     type Accepted: Send + 'static;
+    /// A message may be forwarded (PROTOCOL section 8.2). [`answered`](Self::answered) takes it back with the answer; if
+    /// there is none, it is dropped.
+    type Pass: Send + 'static;
 
     /// Takes a place for a sealed session, under the caps. It cannot be found yet. When all places are taken, the
     /// oldest session without a second request gives way; an established one never does.
@@ -172,14 +176,15 @@ pub trait SessionStore: Send + Sync + 'static {
         now: UnixTime,
     ) -> impl Future<Output = Result<Self::Reserved, Refused>> + Send;
 
-    /// Begins a sealed session: from now on it can be found. `end`: its init response says `end`.
+    /// Begins a sealed session: from now on it can be found. `end`: its init response says `end`. On failure it cannot,
+    /// but an init response that was sealed for it may be sent: nothing else is ever sealed under its keys.
     fn begin(
         &self,
         reserved: Self::Reserved,
         keys: Arc<Self::Keys>,
         end: bool,
         now: UnixTime,
-    ) -> impl Future<Output = ()> + Send;
+    ) -> impl Future<Output = Result<(), Refused>> + Send;
 
     /// The sealed session with this id, or [`Refused::SessionUnknown`].
     fn find(&self, sid: Sid, now: UnixTime) -> impl Future<Output = Result<Arc<Session<Self::Keys>>, Refused>> + Send;
@@ -243,12 +248,58 @@ pub trait SessionStore: Send + Sync + 'static {
         message: SyncMessage<'_>,
         sender: Sender<'_>,
         now: UnixTime,
-    ) -> impl Future<Output = Result<Pass, Refused>> + Send;
+    ) -> impl Future<Output = Result<Self::Pass, Refused>> + Send;
 
     /// Takes note of the server's answer. To be called before [`complete`](Self::complete) or [`begin`](Self::begin)
     /// tells the session to `end`.
-    fn answered(&self, pass: Pass, answer: Answer<'_>, now: UnixTime) -> impl Future<Output = ()> + Send;
+    fn answered(&self, pass: Self::Pass, answer: Answer<'_>, now: UnixTime) -> impl Future<Output = ()> + Send;
+
+    /// [`accept`](Self::accept), and for a request that is accepted [`check_binding`](Self::check_binding) of its
+    /// message, at the price of one: for a store to which it is far.
+    fn accept_message(
+        &self,
+        sid: Sid,
+        number: Number,
+        digest: Digest,
+        message: SyncMessage<'_>,
+        kid: &Kid,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<Outcome<CheckedMessage<Self>>, Refused>> + Send
+    where
+        Self: Sized,
+    {
+        async move {
+            Ok(match self.accept(sid, number, digest, now).await? {
+                Outcome::Accepted(accepted) => {
+                    let pass = self.check_binding(message, Sender::Sealed { sid, kid }, now).await;
+                    Outcome::Accepted((accepted, pass))
+                }
+                Outcome::Repeat(response) => Outcome::Repeat(response),
+                Outcome::Wait(waiter) => Outcome::Wait(waiter),
+            })
+        }
+    }
+
+    /// [`answered`](Self::answered), and then [`complete`](Self::complete) of the request that it answers, at the price of
+    /// one.
+    fn complete_message<F>(
+        &self,
+        accepted: Self::Accepted,
+        pass: Self::Pass,
+        answer: Answer<'_>,
+        end: bool,
+        now: UnixTime,
+        seal: F,
+    ) -> impl Future<Output = Response> + Send
+    where
+        F: FnOnce(&Session<Self::Keys>, Number) -> Response + Send,
+    {
+        async move {
+            self.answered(pass, answer, now).await;
+            self.complete(accepted, end, now, seal).await
+        }
+    }
 
     /// How full it is.
-    fn counts(&self) -> impl Future<Output = Counts> + Send;
+    fn counts(&self) -> impl Future<Output = Result<Counts, Refused>> + Send;
 }

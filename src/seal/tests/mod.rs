@@ -2,6 +2,7 @@
 
 mod init;
 mod recipients;
+mod record;
 mod refusal;
 mod strict;
 mod tamper;

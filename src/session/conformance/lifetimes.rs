@@ -2,12 +2,12 @@
 
 use super::*;
 
-fn store<S: Subject>() -> S {
-    S::fresh(Limits::default(), UnixTime(0))
+async fn store<S: Subject>() -> S {
+    S::fresh(Limits::default(), UnixTime(0)).await
 }
 
 pub(super) async fn idle<S: Subject>() {
-    let store: S = store();
+    let store: S = store().await;
     let sid = established(&store, 1, T0).await;
     assert!(known(&store, sid, at(600)).await);
     assert!(!known(&store, sid, at(601)).await);
@@ -16,7 +16,7 @@ pub(super) async fn idle<S: Subject>() {
 }
 
 pub(super) async fn idle_counts_from_the_answer<S: Subject>() {
-    let store: S = store();
+    let store: S = store().await;
     let sid = begin(&store, 1, T0).await;
     let accepted = accept(&store, sid, 1, 1, T0).await;
     store.complete(accepted, false, at(100), |_, _| response("one")).await;
@@ -25,7 +25,7 @@ pub(super) async fn idle_counts_from_the_answer<S: Subject>() {
 }
 
 pub(super) async fn idle_after_end<S: Subject>() {
-    let store: S = store();
+    let store: S = store().await;
     let sid = begin(&store, 1, T0).await;
     send_ending(&store, sid, 1, 1, true, T0).await.unwrap();
     assert!(matches!(send(&store, sid, 1, 1, at(60)).await, Ok(Said::Again(_))));
@@ -34,7 +34,7 @@ pub(super) async fn idle_after_end<S: Subject>() {
 }
 
 pub(super) async fn a_next_number_is_taken_after_end<S: Subject>() {
-    let store: S = store();
+    let store: S = store().await;
     let sid = begin(&store, 1, T0).await;
     send_ending(&store, sid, 1, 1, true, T0).await.unwrap();
     assert!(matches!(send(&store, sid, 2, 2, at(60)).await, Ok(Said::New(_))));
@@ -43,7 +43,7 @@ pub(super) async fn a_next_number_is_taken_after_end<S: Subject>() {
 }
 
 pub(super) async fn no_second_request<S: Subject>() {
-    let store: S = store();
+    let store: S = store().await;
     let sid = begin(&store, 1, T0).await;
     assert!(known(&store, sid, at(60)).await);
     assert!(!known(&store, sid, at(61)).await);
@@ -54,15 +54,15 @@ pub(super) async fn no_second_request<S: Subject>() {
 
 pub(super) async fn an_early_session_that_ended<S: Subject>() {
     let limits = Limits { second_request: std::time::Duration::from_secs(90), ..Limits::default() };
-    let store = S::fresh(limits, UnixTime(0));
+    let store = S::fresh(limits, UnixTime(0)).await;
     let reserved = store.reserve(facts(1), T0).await.unwrap();
-    store.begin(reserved, S::keys(), true, T0).await;
+    store.begin(reserved, S::keys(sid(1)), true, T0).await.unwrap();
     assert!(known(&store, sid(1), at(60)).await);
     assert!(!known(&store, sid(1), at(61)).await);
 }
 
 pub(super) async fn age<S: Subject>() {
-    let store: S = store();
+    let store: S = store().await;
     let sid = begin(&store, 1, T0).await;
     let day = 24 * 60 * 60;
     for n in 1..=(day / 600) {
@@ -73,7 +73,7 @@ pub(super) async fn age<S: Subject>() {
 }
 
 pub(super) async fn a_request_in_progress_is_not_idle<S: Subject>() {
-    let store: S = store();
+    let store: S = store().await;
     let sid = established(&store, 1, T0).await;
     let accepted = accept(&store, sid, 2, 2, T0).await;
     assert!(known(&store, sid, at(5_000)).await);
@@ -87,14 +87,14 @@ pub(super) async fn a_request_in_progress_is_not_idle<S: Subject>() {
 }
 
 pub(super) async fn retransmissions_prolong_nothing<S: Subject>() {
-    let store: S = store();
+    let store: S = store().await;
     let sid = established(&store, 1, T0).await;
     assert!(matches!(send(&store, sid, 1, 1, at(500)).await, Ok(Said::Again(_))));
     assert!(!known(&store, sid, at(601)).await);
 }
 
 pub(super) async fn time_that_goes_back<S: Subject>() {
-    let store: S = store();
+    let store: S = store().await;
     let sid = established(&store, 1, at(1_000)).await;
     assert!(matches!(send(&store, sid, 2, 2, T0).await, Ok(Said::New(_))));
     assert!(known(&store, sid, at(1_600)).await, "counted from the latest");
@@ -102,27 +102,27 @@ pub(super) async fn time_that_goes_back<S: Subject>() {
 }
 
 pub(super) async fn a_reserved_session_is_not_found<S: Subject>() {
-    let store: S = store();
+    let store: S = store().await;
     let reserved = store.reserve(facts(1), T0).await.unwrap();
     assert!(!known(&store, sid(1), T0).await);
-    assert_eq!(store.counts().await.sessions, 1);
+    assert_eq!(store.counts().await.unwrap().sessions, 1);
     // The server of an early message may be slow; the second request is awaited from the answer on.
-    store.begin(reserved, S::keys(), false, at(100)).await;
+    store.begin(reserved, S::keys(sid(1)), false, at(100)).await.unwrap();
     assert!(known(&store, sid(1), at(160)).await);
     assert!(!known(&store, sid(1), at(161)).await);
 }
 
 pub(super) async fn a_dropped_reservation_leaves_nothing<S: Subject>() {
-    let store = S::fresh(Limits { sessions: 1, sessions_per_source: 1, ..Limits::default() }, UnixTime(0));
+    let store = S::fresh(Limits { sessions: 1, sessions_per_source: 1, ..Limits::default() }, UnixTime(0)).await;
     drop(store.reserve(facts(1), T0).await.unwrap());
-    assert_eq!(store.counts().await.sessions, 0);
+    assert_eq!(store.counts().await.unwrap().sessions, 0);
     assert!(!known(&store, sid(1), T0).await);
     begin(&store, 2, T0).await;
-    assert_eq!(store.counts().await.sessions, 1);
+    assert_eq!(store.counts().await.unwrap().sessions, 1);
 }
 
 pub(super) async fn new_ones_push_out_pending_ones_only<S: Subject>() {
-    let store = S::fresh(Limits { sessions: 3, ..Limits::default() }, UnixTime(0));
+    let store = S::fresh(Limits { sessions: 3, ..Limits::default() }, UnixTime(0)).await;
     begin(&store, 1, T0).await;
     established(&store, 2, T0).await;
     begin(&store, 3, at(1)).await;
@@ -132,7 +132,7 @@ pub(super) async fn new_ones_push_out_pending_ones_only<S: Subject>() {
     for n in [3, 4] {
         send(&store, sid(n), 1, 1, at(2)).await.unwrap();
     }
-    assert_eq!(store.counts().await.pending, 0);
+    assert_eq!(store.counts().await.unwrap().pending, 0);
     assert_eq!(store.reserve(facts(5), at(2)).await.map(|_| ()), Err(Refused::SessionsFull));
     for n in [2, 3, 4] {
         assert!(known(&store, sid(n), at(2)).await);
@@ -140,15 +140,15 @@ pub(super) async fn new_ones_push_out_pending_ones_only<S: Subject>() {
 }
 
 pub(super) async fn reserved_ones_are_not_pushed_out<S: Subject>() {
-    let store = S::fresh(Limits { sessions: 1, ..Limits::default() }, UnixTime(0));
+    let store = S::fresh(Limits { sessions: 1, ..Limits::default() }, UnixTime(0)).await;
     let reserved = store.reserve(facts(1), T0).await.unwrap();
     assert_eq!(store.reserve(facts(2), T0).await.map(|_| ()), Err(Refused::SessionsFull));
-    store.begin(reserved, S::keys(), false, T0).await;
+    store.begin(reserved, S::keys(sid(1)), false, T0).await.unwrap();
     assert!(known(&store, sid(1), T0).await);
 }
 
 pub(super) async fn cap_for_a_source<S: Subject>() {
-    let store = S::fresh(Limits { sessions_per_source: 2, ..Limits::default() }, UnixTime(0));
+    let store = S::fresh(Limits { sessions_per_source: 2, ..Limits::default() }, UnixTime(0)).await;
     let elsewhere = |n| SessionFacts { source: IpAddr::from([192, 0, 2, 2]), ..facts(n) };
     begin(&store, 1, T0).await;
     begin(&store, 2, T0).await;
@@ -159,7 +159,7 @@ pub(super) async fn cap_for_a_source<S: Subject>() {
 }
 
 pub(super) async fn sources_are_counted_by_prefix<S: Subject>() {
-    let store = S::fresh(Limits { sessions_per_source: 1, ..Limits::default() }, UnixTime(0));
+    let store = S::fresh(Limits { sessions_per_source: 1, ..Limits::default() }, UnixTime(0)).await;
     let from = |n, source: &str| SessionFacts { source: source.parse().unwrap(), ..facts(n) };
     begin_with(&store, from(1, "2001:db8:0:1::1"), T0).await;
     let same = store.reserve(from(2, "2001:db8:0:1:ffff::"), T0).await.map(|_| ());
@@ -172,7 +172,7 @@ pub(super) async fn sources_are_counted_by_prefix<S: Subject>() {
 }
 
 pub(super) async fn cap_for_a_secret<S: Subject>() {
-    let store = S::fresh(Limits { sessions_per_secret: 1, ..Limits::default() }, UnixTime(0));
+    let store = S::fresh(Limits { sessions_per_secret: 1, ..Limits::default() }, UnixTime(0)).await;
     let named = |n, name: &str| SessionFacts { kid: Kid::Secret(name.parse().unwrap()), ..facts(n) };
     begin_with(&store, named(1, "phone"), T0).await;
     assert_eq!(store.reserve(named(2, "phone"), T0).await.map(|_| ()), Err(Refused::KidFull));
@@ -182,14 +182,14 @@ pub(super) async fn cap_for_a_secret<S: Subject>() {
 }
 
 pub(super) async fn cap_for_an_rsa_key<S: Subject>() {
-    let store = S::fresh(Limits { sessions_per_rsa_key: 1, ..Limits::default() }, UnixTime(0));
+    let store = S::fresh(Limits { sessions_per_rsa_key: 1, ..Limits::default() }, UnixTime(0)).await;
     begin(&store, 1, T0).await;
     assert_eq!(store.reserve(facts(2), T0).await.map(|_| ()), Err(Refused::KidFull));
     begin_with(&store, SessionFacts { kid: Kid::Rsa(KeyId([8; 32])), ..facts(3) }, T0).await;
 }
 
 pub(super) async fn expired_ones_make_room<S: Subject>() {
-    let store = S::fresh(Limits { sessions: 100, sessions_per_source: 100, ..Limits::default() }, UnixTime(0));
+    let store = S::fresh(Limits { sessions: 100, sessions_per_source: 100, ..Limits::default() }, UnixTime(0)).await;
     for n in 0..100 {
         established(&store, n, T0).await;
     }
@@ -197,12 +197,12 @@ pub(super) async fn expired_ones_make_room<S: Subject>() {
     for n in 100..200 {
         established(&store, n, at(601)).await;
     }
-    let counts = store.counts().await;
+    let counts = store.counts().await.unwrap();
     assert_eq!((counts.sessions, counts.pending), (100, 0));
 }
 
 pub(super) async fn an_id_is_not_given_twice<S: Subject>() {
-    let store: S = store();
+    let store: S = store().await;
     let sid = begin(&store, 1, T0).await;
     send(&store, sid, 1, 1, T0).await.unwrap();
     assert_eq!(store.reserve(facts(1), T0).await.map(|_| ()), Err(Refused::SidTaken));
@@ -210,7 +210,7 @@ pub(super) async fn an_id_is_not_given_twice<S: Subject>() {
 }
 
 pub(super) async fn an_answer_after_the_end_is_still_given<S: Subject>() {
-    let store: S = store();
+    let store: S = store().await;
     let sid = begin(&store, 1, T0).await;
     let accepted = accept(&store, sid, 1, 1, T0).await;
     let Ok(Probe::Wait(waiter)) = store.probe(sid, number(1), digest(1), T0).await else { panic!("not waiting") };

@@ -2,12 +2,12 @@
 
 use super::*;
 
-fn store<S: Subject>() -> S {
-    S::fresh(Limits::default(), UnixTime(0))
+async fn store<S: Subject>() -> S {
+    S::fresh(Limits::default(), UnixTime(0)).await
 }
 
 pub(super) async fn a_retransmission_is_answered_five_times<S: Subject>() {
-    let store: S = store();
+    let store: S = store().await;
     let sid = begin(&store, 1, T0).await;
     let Ok(Said::New(first)) = send(&store, sid, 1, 1, T0).await else { panic!("not accepted") };
     for _ in 0..5 {
@@ -19,7 +19,7 @@ pub(super) async fn a_retransmission_is_answered_five_times<S: Subject>() {
 }
 
 pub(super) async fn anything_but_the_highest_is_replayed<S: Subject>() {
-    let store: S = store();
+    let store: S = store().await;
     let sid = begin(&store, 1, T0).await;
     assert_eq!(send(&store, sid, 0, 1, T0).await, Err(Refused::Replayed), "the init request's");
     send(&store, sid, 5, 5, T0).await.unwrap();
@@ -31,7 +31,7 @@ pub(super) async fn anything_but_the_highest_is_replayed<S: Subject>() {
 }
 
 pub(super) async fn other_bytes_are_replayed<S: Subject>() {
-    let store: S = store();
+    let store: S = store().await;
     let sid = begin(&store, 1, T0).await;
     let accepted = accept(&store, sid, 1, 1, T0).await;
     assert_eq!(send(&store, sid, 1, 2, T0).await, Err(Refused::Replayed), "in progress");
@@ -43,7 +43,7 @@ pub(super) async fn other_bytes_are_replayed<S: Subject>() {
 }
 
 pub(super) async fn a_probe_changes_nothing<S: Subject>() {
-    let store: S = store();
+    let store: S = store().await;
     let sid = begin(&store, 1, T0).await;
     // A seal that does not open is judged, and then goes no further.
     for n in [1, 9, Number::MAX.value()] {
@@ -56,7 +56,7 @@ pub(super) async fn a_probe_changes_nothing<S: Subject>() {
 }
 
 pub(super) async fn numbers_may_be_skipped<S: Subject>() {
-    let store: S = store();
+    let store: S = store().await;
     let sid = begin(&store, 1, T0).await;
     for n in [3, 4, 1 << 32, Number::MAX.value()] {
         assert!(matches!(send(&store, sid, n, 1, T0).await, Ok(Said::New(_))));
@@ -72,7 +72,7 @@ async fn wait<S: Subject>(store: &S, sid: Sid, n: u64, body: u8) -> super::super
 }
 
 pub(super) async fn the_newest_retransmission_waits<S: Subject>() {
-    let store: S = store();
+    let store: S = store().await;
     let sid = begin(&store, 1, T0).await;
     let accepted = accept(&store, sid, 1, 1, T0).await;
     let first = wait(&store, sid, 1, 1).await;
@@ -88,7 +88,7 @@ pub(super) async fn the_newest_retransmission_waits<S: Subject>() {
 }
 
 pub(super) async fn waiting_counts<S: Subject>() {
-    let store: S = store();
+    let store: S = store().await;
     let sid = begin(&store, 1, T0).await;
     let accepted = accept(&store, sid, 1, 1, T0).await;
     for _ in 0..3 {
@@ -111,7 +111,7 @@ pub(super) async fn waiting_counts<S: Subject>() {
 }
 
 pub(super) async fn a_dropped_request_is_never_answered<S: Subject>() {
-    let store: S = store();
+    let store: S = store().await;
     let sid = begin(&store, 1, T0).await;
     let accepted = accept(&store, sid, 1, 1, T0).await;
     let waiter = wait(&store, sid, 1, 1).await;
@@ -122,7 +122,7 @@ pub(super) async fn a_dropped_request_is_never_answered<S: Subject>() {
 }
 
 pub(super) async fn a_panic_while_sealing_uses_the_number_up<S: Subject>() {
-    let store: S = store();
+    let store: S = store().await;
     let sid = begin(&store, 1, T0).await;
     let accepted = accept(&store, sid, 1, 1, T0).await;
     let waiter = wait(&store, sid, 1, 1).await;
@@ -137,7 +137,7 @@ pub(super) async fn a_panic_while_sealing_uses_the_number_up<S: Subject>() {
 }
 
 pub(super) async fn a_waiter_gets_its_answer_past_a_higher_number<S: Subject>() {
-    let store: S = store();
+    let store: S = store().await;
     let sid = begin(&store, 1, T0).await;
     let one = accept(&store, sid, 1, 1, T0).await;
     let waiter = wait(&store, sid, 1, 1).await;
@@ -151,7 +151,7 @@ pub(super) async fn a_waiter_gets_its_answer_past_a_higher_number<S: Subject>() 
 }
 
 pub(super) async fn the_same_request_opened_twice_is_accepted_once<S: Subject>() {
-    let store: S = store();
+    let store: S = store().await;
     let sid = begin(&store, 1, T0).await;
     // Both were found to be higher before either was accepted.
     let accepted = accept(&store, sid, 1, 1, T0).await;
@@ -164,7 +164,7 @@ pub(super) async fn the_same_request_opened_twice_is_accepted_once<S: Subject>()
 }
 
 pub(super) async fn so_many_requests_and_no_more<S: Subject>() {
-    let store = S::fresh(Limits { requests: 3, ..Limits::default() }, UnixTime(0));
+    let store = S::fresh(Limits { requests: 3, ..Limits::default() }, UnixTime(0)).await;
     let sid = begin(&store, 1, T0).await;
     for n in [1, 5, 6] {
         assert!(matches!(send(&store, sid, n, 1, T0).await, Ok(Said::New(_))));
@@ -175,13 +175,13 @@ pub(super) async fn so_many_requests_and_no_more<S: Subject>() {
 
 pub(super) async fn stored_responses_keep_to_their_budget<S: Subject>() {
     let budget = 10_000;
-    let store = S::fresh(Limits { stored_responses: budget, ..Limits::default() }, UnixTime(0));
+    let store = S::fresh(Limits { stored_responses: budget, ..Limits::default() }, UnixTime(0)).await;
     let body = "x".repeat(3_000);
     for n in 1..=5 {
         let sid = begin(&store, n, T0).await;
         let accepted = accept(&store, sid, 1, 1, T0).await;
         store.complete(accepted, false, T0, |_, _| response(&body)).await;
-        assert!(store.counts().await.stored_responses <= budget);
+        assert!(store.counts().await.unwrap().stored_responses <= budget);
     }
     for n in 1..=2 {
         assert_eq!(send(&store, sid(n), 1, 1, T0).await, Err(Refused::Replayed), "the oldest were dropped");
@@ -193,16 +193,16 @@ pub(super) async fn stored_responses_keep_to_their_budget<S: Subject>() {
     for n in 1..=5 {
         send(&store, sid(n), 3, 3, T0).await.unwrap();
     }
-    assert!(store.counts().await.stored_responses < 3_000, "a next request makes room");
+    assert!(store.counts().await.unwrap().stored_responses < 3_000, "a next request makes room");
     assert!(!known(&store, sid(1), at(601)).await);
     for _ in 0..5 {
         let _ = store.find(sid(1), at(601)).await;
     }
-    assert_eq!(store.counts().await.stored_responses, 0, "and so does the end");
+    assert_eq!(store.counts().await.unwrap().stored_responses, 0, "and so does the end");
 }
 
 pub(super) async fn a_response_over_the_budget_is_not_stored<S: Subject>() {
-    let store = S::fresh(Limits { stored_responses: 1_000, ..Limits::default() }, UnixTime(0));
+    let store = S::fresh(Limits { stored_responses: 1_000, ..Limits::default() }, UnixTime(0)).await;
     let sid = begin(&store, 1, T0).await;
     let accepted = accept(&store, sid, 1, 1, T0).await;
     let waiter = wait(&store, sid, 1, 1).await;
@@ -210,17 +210,17 @@ pub(super) async fn a_response_over_the_budget_is_not_stored<S: Subject>() {
     store.complete(accepted, false, T0, |_, _| response(&body)).await;
     assert_eq!(waiter.response().await, Ok(response(&body)), "who waited has it");
     assert_eq!(send(&store, sid, 1, 1, T0).await, Err(Refused::Replayed));
-    assert_eq!(store.counts().await.stored_responses, 0);
+    assert_eq!(store.counts().await.unwrap().stored_responses, 0);
 }
 
 pub(super) async fn an_unknown_session_is_unknown<S: Subject>() {
-    let store: S = store();
+    let store: S = store().await;
     begin(&store, 1, T0).await;
     assert!(!known(&store, sid(2), T0).await);
 }
 
 pub(super) async fn sessions_do_not_mix<S: Subject>() {
-    let store: S = store();
+    let store: S = store().await;
     let (a, b) = (begin(&store, 1, T0).await, begin(&store, 2, T0).await);
     let in_a = send(&store, a, 1, 1, T0).await.unwrap();
     let in_b = send(&store, b, 1, 1, T0).await.unwrap();

@@ -88,7 +88,7 @@ impl Model {
 
 async fn run<S: Subject>(steps: Vec<Step>) {
     let limits = Limits { stored_responses: 3_000, sessions: 3, ..Limits::default() };
-    let store = S::fresh(limits, UnixTime(0));
+    let store = S::fresh(limits, UnixTime(0)).await;
     let mut model = Model::default();
     let mut now = T0;
     let (mut drawn, mut current) = (0, HashMap::new());
@@ -100,7 +100,7 @@ async fn run<S: Subject>(steps: Vec<Step>) {
                 // An id is drawn afresh each time, as a gateway does.
                 drawn += 1;
                 let Ok(reserved) = store.reserve(facts(drawn), now).await else { continue };
-                store.begin(reserved, S::keys(), false, now).await;
+                store.begin(reserved, S::keys(sid(drawn)), false, now).await.unwrap();
                 current.insert(session, sid(drawn));
             }
             Step::Probe { session, n, body } => {
@@ -149,8 +149,8 @@ async fn run<S: Subject>(steps: Vec<Step>) {
             Step::Pass { seconds } => now = UnixTime(now.0 + seconds),
             Step::Complete { .. } | Step::Drop { .. } | Step::LeaveWaiter { .. } => {}
         }
-        assert!(store.counts().await.stored_responses <= 3_000);
-        assert!(store.counts().await.sessions <= 3);
+        assert!(store.counts().await.unwrap().stored_responses <= 3_000);
+        assert!(store.counts().await.unwrap().sessions <= 3);
     }
     drop(in_progress);
     for (sid, number, waiter) in waiting {
@@ -184,7 +184,7 @@ pub(super) async fn any_operations<S: Subject>() {
 /// Tasks that send the same few numbers of one session at once, as retransmissions over several connections are.
 pub(super) async fn concurrent_tasks<S: Subject>() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).build().unwrap();
-    let store = S::fresh(Limits::default(), UnixTime(0));
+    let store = S::fresh(Limits::default(), UnixTime(0)).await;
     let sid = begin(&store, 1, T0).await;
     let sealed = Arc::new(AtomicU32::new(0));
     let accepted_numbers = Arc::new(Mutex::new(Vec::new()));

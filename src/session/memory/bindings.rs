@@ -1,53 +1,21 @@
 //! Whose each SyncML session is (PROTOCOL section 8.2).
 //!
 //! A SyncML session is *begun* by the first message of it that is seen, and *owned* once the server has accepted that.
-//! Of ids and targets, which a terminal and a server may make as long as they like, only digests are kept.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use sha2::{Digest as _, Sha256};
-
-use super::sessions::{Life, Source, Tally};
+use super::sessions::{Life, Tally};
 use crate::{
     crypto::KeyName,
     seal::Sid,
-    session::{Answer, Digest, Kid, Limits, Refused, Sender, SyncMessage, UnixTime},
+    session::{
+        Answer, Kid, Limits, Refused, Sender, SyncMessage, UnixTime,
+        names::{RouteKey, Source, SyncKey, TargetKey, head},
+    },
 };
 
-/// How much of a SyncML session's first target is kept, to see what lies above it.
-const FIRST_TARGET: usize = 512;
 /// How many expired plaintext SyncML sessions are removed with each message.
 const SWEEP: usize = 8;
-
-/// A SyncML session, by route, Source and SessionID.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct SyncKey(Digest);
-
-impl SyncKey {
-    fn of(message: &SyncMessage<'_>) -> Self {
-        Self(hash(&[message.route.as_bytes(), message.source.trim_ascii(), message.session_id.trim_ascii()]))
-    }
-}
-
-/// A target, by route, path and query.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct TargetKey(Digest);
-
-impl TargetKey {
-    fn of(route: &Digest, target: &[u8]) -> Self {
-        Self(hash(&[route, target]))
-    }
-}
-
-/// SHA-256 of the parts, each after its length.
-fn hash(parts: &[&[u8]]) -> Digest {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-    hash.finalize().into()
-}
 
 /// Who carries a SyncML session, or owns it.
 #[derive(Clone, Debug)]
@@ -107,11 +75,11 @@ struct SyncSession {
     targets: VecDeque<TargetKey>,
 }
 
-/// A message that was let through.
+/// A message that was let through; see [`SessionStore::Pass`](crate::session::SessionStore::Pass).
 #[derive(Debug)]
-pub(in crate::session) struct Passed {
+pub struct Passed {
     key: SyncKey,
-    route: Digest,
+    route: RouteKey,
     party: Party,
     /// The beginning of the message's target.
     target: Box<[u8]>,
@@ -168,13 +136,13 @@ impl Bindings {
         if party.sid().is_some_and(|sid| life(sid) == Life::Gone) {
             return Err(Refused::SessionUnknown);
         }
-        let route = hash(&[message.route.as_bytes()]);
+        let route = RouteKey::of(message);
         let holder = self.target_owner(&TargetKey::of(&route, message.target), &life);
         if holder.is_some_and(|owner| !owner.is(&party)) {
             return Err(Refused::SessionBound);
         }
         let target_is_nobodys = holder.is_none();
-        let target = message.target.get(..FIRST_TARGET).unwrap_or(message.target);
+        let target = head(message.target);
         let first = message.msg_id.trim_ascii() == b"1";
         if self.syncs.get(&key).is_some_and(|sync| self.gone(sync, now, limits, &life)) {
             self.remove(&key, limits);
@@ -402,7 +370,7 @@ impl Bindings {
             return;
         }
         // What lies above the first target is where others begin, as the first target itself is.
-        if sync.first_target.starts_with(bytes.get(..FIRST_TARGET).unwrap_or(bytes)) {
+        if sync.first_target.starts_with(head(bytes)) {
             if sync.owned {
                 self.share(target, limits);
             }

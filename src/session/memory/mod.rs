@@ -16,12 +16,12 @@ use std::{
 };
 
 use bindings::Bindings;
-pub(super) use bindings::Passed;
+pub use bindings::Passed;
 use early::EarlyMemory;
 use sessions::{Sessions, Step};
 
 use super::{
-    Answer, Counts, Digest, Limits, Outcome, Pass, Probe, Refused, Response, Sender, Session, SessionFacts,
+    Answer, Counts, Digest, Limits, Outcome, Probe, Refused, Response, Sender, Session, SessionFacts,
     SessionStore, SyncMessage, UnixTime,
     numbers::{Bench, Judged},
 };
@@ -136,6 +136,7 @@ impl<K: Send + Sync + 'static> SessionStore for MemoryStore<K> {
     type Keys = K;
     type Reserved = Reserved<K>;
     type Accepted = Accepted<K>;
+    type Pass = Passed;
 
     async fn reserve(&self, facts: SessionFacts, now: UnixTime) -> Result<Reserved<K>, Refused> {
         let limits = &self.0.limits;
@@ -154,8 +155,9 @@ impl<K: Send + Sync + 'static> SessionStore for MemoryStore<K> {
         Ok(Reserved { shared: self.0.clone(), sid })
     }
 
-    async fn begin(&self, reserved: Reserved<K>, keys: Arc<K>, end: bool, now: UnixTime) {
+    async fn begin(&self, reserved: Reserved<K>, keys: Arc<K>, end: bool, now: UnixTime) -> Result<(), Refused> {
         self.0.lock().sessions.begin(reserved.sid, keys, end, now, &self.0.limits);
+        Ok(())
     }
 
     async fn find(&self, sid: Sid, now: UnixTime) -> Result<Arc<Session<K>>, Refused> {
@@ -214,26 +216,26 @@ impl<K: Send + Sync + 'static> SessionStore for MemoryStore<K> {
         message: SyncMessage<'_>,
         sender: Sender<'_>,
         now: UnixTime,
-    ) -> Result<Pass, Refused> {
+    ) -> Result<Passed, Refused> {
         let tables = &mut *self.0.lock();
         let life = |sid| tables.sessions.life(sid, now);
-        tables.bindings.check(&message, &sender, now, &self.0.limits, life).map(Pass)
+        tables.bindings.check(&message, &sender, now, &self.0.limits, life)
     }
 
-    async fn answered(&self, pass: Pass, answer: Answer<'_>, now: UnixTime) {
+    async fn answered(&self, pass: Passed, answer: Answer<'_>, now: UnixTime) {
         let tables = &mut *self.0.lock();
         let life = |sid| tables.sessions.life(sid, now);
-        tables.bindings.answered(pass.0, &answer, now, &self.0.limits, life);
+        tables.bindings.answered(pass, &answer, now, &self.0.limits, life);
     }
 
-    async fn counts(&self) -> Counts {
+    async fn counts(&self) -> Result<Counts, Refused> {
         let tables = self.0.lock();
-        Counts {
+        Ok(Counts {
             sessions: tables.sessions.len(),
             pending: tables.sessions.n_pending(),
             stored_responses: tables.sessions.stored_bytes(),
             early_messages: tables.early.len(),
             sync_sessions: tables.bindings.len(),
-        }
+        })
     }
 }

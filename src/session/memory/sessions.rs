@@ -6,7 +6,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     hash::Hash,
-    net::{IpAddr, Ipv6Addr},
     sync::Arc,
 };
 
@@ -14,25 +13,13 @@ use crate::{
     seal::{Number, Sid},
     session::{
         Digest, Kid, Limits, Refused, Response, Session, SessionFacts, UnixTime, Waiter,
+        names::Source,
         numbers::{Bench, Judged, Numbers},
     },
 };
 
 /// What a stored response costs beyond its bytes, roughly.
 const RESPONSE_OVERHEAD: usize = 128;
-
-/// The address by which sources are counted. An IPv6 host has a whole /64 to choose from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Source(IpAddr);
-
-impl From<IpAddr> for Source {
-    fn from(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V4(v4) => IpAddr::V4(v4),
-            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
-        })
-    }
-}
 
 /// Counts by key; a key at zero takes no room.
 #[derive(Debug)]
