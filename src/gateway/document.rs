@@ -157,7 +157,8 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         let reserved = self.store.reserve(facts, self.now()).await.map_err(|refused| note(refused, record))?;
         let sealed = init.reply(self.provider, sid, false).seal_document(&sealable);
         let (body, keys) = sealed.map_err(|unfit| unfit_as(unfit, Reason::Malformed, record))?;
-        self.store.begin(reserved, Arc::new(keys), false, self.now()).await;
+        let begun = self.store.begin(reserved, Arc::new(keys), false, self.now()).await;
+        begun.map_err(|refused| note(refused, record))?;
         record.decision = Decision::Handshake;
         Ok(sealed_document(Ok(body), &answer))
     }
@@ -179,9 +180,10 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         }
         let (sid, kid) = (facts.sid, facts.kid.clone());
         let reserved = self.store.reserve(facts, self.now()).await.map_err(|refused| note(refused, record))?;
-        let admitted = self.admit(lane, Sender::Sealed { sid, kid: &kid }, message, record).await?;
+        // First of all, lest a replay that races with the original begins its SyncML session anew.
         let remembered = self.store.remember_early(early.digest, early.issued, self.now()).await;
         remembered.map_err(|refused| note(refused, record))?;
+        let admitted = self.admit(lane, Sender::Sealed { sid, kid: &kid }, message, record).await?;
         // From here on there is a sealed session, and everything is said sealed.
         let answer = self.deliver(lane, Layer::Data, admitted, record).await.map(|(inbound, end)| {
             record.decision = Decision::Forwarded;
@@ -191,7 +193,10 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         record.end = answer.end;
         let sealed = init.reply(self.provider, sid, answer.end).seal_document(&sealable);
         let (body, keys) = sealed.map_err(|unfit| unfit_as(unfit, Reason::UpstreamInvalid, record))?;
-        self.store.begin(reserved, Arc::new(keys), answer.end, self.now()).await;
+        if let Err(refused) = self.store.begin(reserved, Arc::new(keys), answer.end, self.now()).await {
+            // The message was forwarded: its answer is worth having, even if nothing can follow it.
+            note(refused, record);
+        }
         Ok(sealed_document(Ok(body), &answer))
     }
 

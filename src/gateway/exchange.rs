@@ -25,7 +25,7 @@ use crate::seal::{
     self, CheckedInit, Encrypt0, InitHeader, Layer, NumberedHeader, Reason, SessionKeys, Sid, Target, UnwrappedInit,
 };
 use crate::session::{
-    self, Kid, Outcome, Pass, Probe, Refused, Sender, SessionFacts, SessionStore, SyncMessage, UnixTime, Waiter,
+    self, Kid, Outcome, Probe, Refused, Sender, SessionFacts, SessionStore, SyncMessage, UnixTime, Waiter,
 };
 use crate::syncml::{Command, Document, Form, Heading, Limits};
 
@@ -39,11 +39,11 @@ pub(super) struct Message<'a> {
 }
 
 /// A message that may be forwarded, for its SyncML session is its sender's.
-pub(super) struct Admitted<'a> {
+pub(super) struct Admitted<'a, P> {
     message: Message<'a>,
     asked: Option<Cow<'a, [u8]>>,
     /// None where the policy does not bind SyncML sessions.
-    pass: Option<Pass>,
+    pass: Option<P>,
 }
 
 impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
@@ -334,7 +334,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         sender: Sender<'_>,
         message: Message<'a>,
         record: &mut Record,
-    ) -> Result<Admitted<'a>, Reason> {
+    ) -> Result<Admitted<'a, S::Pass>, Reason> {
         let document = message.document;
         if let Sender::Sealed { kid, .. } = sender {
             self.check_device(kid, document, record)?;
@@ -377,7 +377,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         &self,
         lane: &Lane,
         layer: Layer,
-        admitted: Admitted<'_>,
+        admitted: Admitted<'_, S::Pass>,
         record: &mut Record,
     ) -> Result<(Inbound, bool), Reason> {
         let Admitted { message, asked, pass } = admitted;

@@ -112,7 +112,8 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         let sid = facts.sid;
         let reserved = self.store.reserve(facts, self.now()).await.map_err(|refused| note(refused, record))?;
         let (body, keys) = opened.reply(self.provider, sid, false).seal(&empty.plaintext());
-        self.store.begin(reserved, Arc::new(keys), false, self.now()).await;
+        let begun = self.store.begin(reserved, Arc::new(keys), false, self.now()).await;
+        begun.map_err(|refused| note(refused, record))?;
         record.decision = Decision::Handshake;
         Ok(sealed_bytes(body))
     }
@@ -151,7 +152,10 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         record.end = answer.end;
         let reply = opened.reply(self.provider, sid, answer.end);
         let (body, keys) = reply.seal(&answer.as_response(lane).plaintext());
-        self.store.begin(reserved, Arc::new(keys), answer.end, self.now()).await;
+        if let Err(refused) = self.store.begin(reserved, Arc::new(keys), answer.end, self.now()).await {
+            // The message was forwarded: its answer is worth having, even if nothing can follow it.
+            note(refused, record);
+        }
         Ok(sealed_bytes(body))
     }
 

@@ -276,7 +276,7 @@ async fn establish(store: &MemoryStore<SessionKeys>, session: &Value, now: UnixT
         source: IpAddr::V4(Ipv4Addr::LOCALHOST),
     };
     let reserved = store.reserve(facts, now).await.unwrap();
-    store.begin(reserved, Arc::new(keys), false, now).await;
+    store.begin(reserved, Arc::new(keys), false, now).await.unwrap();
 }
 
 /// The keys of a session of the vectors.

@@ -183,7 +183,7 @@ pub(super) async fn any_operations<S: Subject>() {
 
 /// Tasks that send the same few numbers of one session at once, as retransmissions over several connections are.
 pub(super) async fn concurrent_tasks<S: Subject>() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
     let store = S::fresh(Limits::default(), UnixTime(0)).await;
     let sid = begin(&store, 1, T0).await;
     let sealed = Arc::new(AtomicU32::new(0));

@@ -1,18 +1,15 @@
 //! A server of the tests' own, and what a replica does beside what every store must do.
 
 use std::{
-    io::Write,
-    net::{IpAddr, TcpListener},
-    path::PathBuf,
+    net::TcpListener,
     process::{Child, ChildStdin, Command, Stdio},
     sync::LazyLock,
 };
 
 use super::*;
 use crate::{
-    crypto::{KeyId, SystemRandom, default_provider},
-    seal::{Layer, StoreKey, encode_base64},
-    session::WallClock,
+    crypto::{SystemRandom, default_provider},
+    seal::{StoreKey, encode_base64},
 };
 
 /// A private server on a free port of loopback, without a file, which ends with this process however that ends.
