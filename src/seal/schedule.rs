@@ -92,12 +92,7 @@ impl DirectionKey {
 
     /// # Panics
     /// If `key` has not the key length of `alg`.
-    pub(super) fn new(
-        provider: &dyn CryptoProvider,
-        alg: Algorithm,
-        key: Key,
-        iv: Zeroizing<[u8; NONCE_LEN]>,
-    ) -> Self {
+    pub(super) fn new(provider: &dyn CryptoProvider, alg: Algorithm, key: Key, iv: Zeroizing<[u8; NONCE_LEN]>) -> Self {
         Self { aead: provider.aead(alg, &key), key, iv }
     }
 

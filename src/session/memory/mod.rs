@@ -21,8 +21,8 @@ use early::EarlyMemory;
 use sessions::{Sessions, Step};
 
 use super::{
-    Answer, Counts, Digest, Limits, Outcome, Probe, Refused, Response, Sender, Session, SessionFacts,
-    SessionStore, SyncMessage, UnixTime,
+    Answer, Counts, Digest, Limits, Outcome, Probe, Refused, Response, Sender, Session, SessionFacts, SessionStore,
+    SyncMessage, UnixTime,
     numbers::{Bench, Judged},
 };
 use crate::seal::{Number, Sid};

@@ -143,9 +143,8 @@ impl Link {
         let mut state = self.state.lock().await;
         if state.current.is_none() {
             // Steps have a time limit of their own, which counts from before they wait for the connection.
-            let config = AsyncConnectionConfig::new()
-                .set_connection_timeout(Some(self.timeout))
-                .set_response_timeout(None);
+            let config =
+                AsyncConnectionConfig::new().set_connection_timeout(Some(self.timeout)).set_response_timeout(None);
             let mut connection = match &self.source {
                 Source::Server(client) => client.get_multiplexed_async_connection_with_config(&config).await?,
                 Source::Sentinels(client) => client.lock().await.get_async_connection_with_config(&config).await?,

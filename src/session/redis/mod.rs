@@ -123,10 +123,8 @@ impl RedisStore {
         time: Arc<dyn TimeSource>,
     ) -> Result<Self, StartError> {
         let server = settings.servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let unavailable = |error: &dyn fmt::Display| StartError::Unavailable {
-            server: server.clone(),
-            error: error.to_string(),
-        };
+        let unavailable =
+            |error: &dyn fmt::Display| StartError::Unavailable { server: server.clone(), error: error.to_string() };
         let mut replica = [0; 8];
         random.fill(&mut replica)?;
         let namespace = format!("{{syncseal:{}}}", hex(&settings.key.namespace(provider)));
@@ -151,12 +149,12 @@ impl RedisStore {
                 }
             }
         };
-        let memory = match tokio::time::timeout(start_timeout, reached).await {
-            Ok(memory) => memory,
-            Err(_) => match store.0.link.memory().await {
-                Err(error) => return Err(unavailable(&error)),
-                Ok(_) => return Err(unavailable(&"it does not take the steps of a session store")),
-            },
+        let Ok(memory) = tokio::time::timeout(start_timeout, reached).await else {
+            // Why, once more.
+            return Err(match store.0.link.memory().await {
+                Err(error) => unavailable(&error),
+                Ok(_) => unavailable(&"it does not take the steps of a session store"),
+            });
         };
         if let Some(policy) = evicts(&memory) {
             return Err(StartError::Evicts { server, policy });
@@ -250,8 +248,7 @@ impl RedisStore {
                 })?)
             }
         };
-        let known =
-            Known { session: Arc::clone(&session), established_until: established.then_some(until), highest };
+        let known = Known { session: Arc::clone(&session), established_until: established.then_some(until), highest };
         self.cache().insert(sid, known);
         Ok(session)
     }

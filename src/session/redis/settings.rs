@@ -20,7 +20,8 @@ pub struct InvalidAddress;
 
 impl Address {
     /// What an address looks like.
-    pub const ALLOWED: &str = "\"redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]\", \"rediss://…\" for TLS, or \"unix:///PATH\"";
+    pub const ALLOWED: &str =
+        "\"redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]\", \"rediss://…\" for TLS, or \"unix:///PATH\"";
 
     /// Whether it asks for TLS.
     pub fn is_tls(&self) -> bool {
