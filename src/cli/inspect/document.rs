@@ -1,6 +1,7 @@
 //! A SyncML document of either form as indented XML, after a summary of what a gateway sees in it.
 
 use super::{hex, printable, refusal_text, seal};
+use crate::seal::data::SealedDocument;
 use crate::seal::{Layer, Refusal, decode_base64};
 use crate::syncml::wbxml;
 use crate::syncml::{Document, Field, Form, InvalidDocument, Kind, Limits, Reader, Strictness, Tag};
@@ -12,10 +13,12 @@ pub(super) fn show(form: Form, bytes: &[u8], out: &mut String) -> Result<(), Inv
         Form::Wbxml => format!("{}, {} bytes\n", version(&wbxml::Header::read(bytes)?), bytes.len()),
     });
     // A document of another type, or a damaged one, can still be shown.
+    let mut sealed = false;
     if let Ok(document) = Document::scan(form, bytes, &Limits::default()) {
         summarize(&document, out);
+        sealed = document.header.seal_marks > 0;
     }
-    let mut outline = Outline { form, out, open: Vec::new(), margin: 0 };
+    let mut outline = Outline { form, sealed, out, open: Vec::new(), margin: 0 };
     outline.read(bytes, Reader::new(form, bytes, &Limits::default(), Strictness::Tolerant)?)
 }
 
@@ -45,9 +48,12 @@ fn summarize(document: &Document<'_>, out: &mut String) {
     }
     out.push_str(&format!("  commands: {}\n", commands.join(", ")));
     let sealed = match (document.refusal_map(), header.seal_marks) {
-        (Some(_), _) => "a refusal",
-        (None, 0) => "not sealed",
-        (None, _) => "sealed in the data layer",
+        (Some(_), _) => "a refusal".to_owned(),
+        (None, 0) => "not sealed".to_owned(),
+        (None, _) => match SealedDocument::split(document.form, b"", document.bytes.into()) {
+            Ok((_, sealed)) => format!("sealed in the data layer: {sealed}"),
+            Err(unfit) => format!("sealed in the data layer, but not as a sealer writes it: {unfit}"),
+        },
     };
     out.push_str(&format!("  {sealed}\n"));
 }
@@ -66,6 +72,8 @@ struct Open {
 /// Writes elements as they are read: an element with text alone on one line.
 struct Outline<'o> {
     form: Form,
+    /// Whether user data is ciphertext.
+    sealed: bool,
     out: &'o mut String,
     open: Vec<Open>,
     /// How deep the document itself stands.
@@ -143,10 +151,17 @@ impl Outline<'_> {
         if self.open.last().is_some_and(|open| open.start.is_none()) {
             self.flush();
         }
-        let Some(Open { start, name, text, .. }) = self.open.pop() else { return };
+        let Some(Open { start, name, page, text }) = self.open.pop() else { return };
         let Some(start) = start else {
             return self.line(&format!("</{name}>"));
         };
+        if self.sealed && page == 0 && !text.is_empty() && self.is_user_data(&name) {
+            let len = match self.form {
+                Form::Xml => decode_base64(&text).map_or(text.len(), |bytes| bytes.len()),
+                Form::Wbxml => text.len(),
+            };
+            return self.line(&format!("<{start}><!-- sealed, {len} bytes --></{name}>"));
+        }
         if let Some(nested) = nested(&text) {
             self.line(&format!("<{start}> <!-- {}, {} bytes -->", version(&nested), text.len()));
             self.show_nested(&text);
@@ -163,10 +178,21 @@ impl Outline<'_> {
         }
     }
 
+    /// Whether the content of an element in the innermost open one is encrypted in the data layer.
+    fn is_user_data(&self, name: &str) -> bool {
+        let local = |name: &str| name.rsplit(':').next().unwrap_or_default().to_owned();
+        let outer = self.open.last().map(|open| local(&open.name)).unwrap_or_default();
+        match local(name).as_str() {
+            "LocName" => true,
+            "Data" => !matches!(outer.as_str(), "Status" | "Alert"),
+            _ => false,
+        }
+    }
+
     /// Writes the WBXML document that an OPAQUE holds: device information.
     fn show_nested(&mut self, bytes: &[u8]) {
         let margin = self.margin + self.open.len() + 1;
-        let mut inner = Outline { form: Form::Wbxml, out: self.out, open: Vec::new(), margin };
+        let mut inner = Outline { form: Form::Wbxml, sealed: false, out: self.out, open: Vec::new(), margin };
         if let Some(reader) = nested_reader(bytes) {
             // It was read once already.
             let _ = inner.read(bytes, Reader::Wbxml(reader));

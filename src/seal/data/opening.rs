@@ -1,5 +1,6 @@
 //! Opening a document in the data layer, in the buffer in which it came.
 
+use std::fmt;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
@@ -114,8 +115,16 @@ impl SealedDocument {
     }
 }
 
-impl std::fmt::Debug for SealedDocument {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for SealedDocument {
+    /// How much is encrypted in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let len = self.pieces.iter().map(|piece| piece.bytes.len()).sum::<usize>();
+        write!(f, "{} pieces, {len} bytes", self.pieces.len())
+    }
+}
+
+impl fmt::Debug for SealedDocument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SealedDocument").field("form", &self.form).field("pieces", &self.pieces.len()).finish()
     }
 }
@@ -150,8 +159,8 @@ impl OpenedDocument {
     }
 }
 
-impl std::fmt::Debug for OpenedDocument {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for OpenedDocument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OpenedDocument").field("form", &self.form).field("len", &self.bytes.len()).finish()
     }
 }
