@@ -28,7 +28,8 @@ fn establish_data(alg: Algorithm) -> (SessionKeys, SessionKeys) {
         .unwrap();
     let (seal, document) = SealedDocument::split(Form::Xml, XML, sealed.as_ref().into()).unwrap();
     let Ok(SealedRequest::Init(sealed)) = decode_request(Layer::Data, seal) else { panic!("an init request") };
-    let unwrapped = sealed.check(provider, &accepts, &RECIPIENTS).unwrap().unwrap_key(provider, &SystemRandom).unwrap();
+    let unwrapped =
+        sealed.check(provider, &accepts, RECIPIENTS.at(0)).unwrap().unwrap_key(provider, &SystemRandom).unwrap();
     let (opened, document) = unwrapped.open_document(document, TARGET).unwrap();
     assert_eq!(document.check().unwrap(), SMALL_XML);
     let reply = opened.reply(provider, Sid([3; 16]), false);
@@ -163,7 +164,7 @@ fn xml_content() -> impl Strategy<Value = String> {
     ]);
     let text = "[ -%'-;=?-~\n\u{e4}\u{20ac}\u{1f600}]{0,20}";
     let leaf = prop_oneof![
-        4 => text.prop_map(|text| text.to_owned()),
+        4 => text,
         1 => text.prop_map(|text| format!("<![CDATA[</Data><&{text}]]>")),
         1 => "[ a-z</&]{0,10}".prop_map(|text| format!("<!--{text}<Data>-->")),
         1 => prop::sample::select(vec!["&amp;", "&#65;", "&#x20AC;", "<?pi <Data> ?>", " ", "]]", "<x a='>' b=\"'\"/>"])
@@ -210,7 +211,7 @@ fn xml_document() -> impl Strategy<Value = String> {
 #[derive(Clone, Debug)]
 enum Node {
     /// A tag on its page; without content if there is none.
-    Element(u8, u8, Option<Vec<Node>>),
+    Element(u8, u8, Option<Vec<Self>>),
     /// SWITCH_PAGE, needed or not.
     Page(u8),
     /// STR_I, STR_T, OPAQUE, ENTITY, as they stand.
