@@ -8,7 +8,7 @@ use super::{Exit, agent, complain, gateway, print};
 use crate::agent::Agent;
 use crate::crypto::{Algorithm, NamedGroup, RSA_TIMING_WARNING, SystemRandom};
 use crate::gateway::{Gateway, Surroundings};
-use crate::policy::{AgentPolicy, AgentRecipients, Environment, GatewayPolicy, Policy};
+use crate::policy::{AgentPolicy, AgentRecipients, Environment, GatewayPolicy, Policy, Store};
 use crate::session::WallClock;
 
 /// Checks a policy: does all that starting would do, short of binding.
@@ -80,6 +80,10 @@ fn gateway_summary(policy: &GatewayPolicy) -> Result<String, fmt::Error> {
         "  {}",
         cryptography(policy.provider.name(), &policy.algorithms, &policy.groups, policy.require_exchange)
     )?;
+    match &policy.store {
+        Store::Memory => writeln!(out, "  sessions in memory")?,
+        Store::Redis(settings) => writeln!(out, "  sessions on {}", list(&settings.servers))?,
+    }
     writeln!(out, "  early messages {}", if policy.early { "accepted" } else { "refused" })?;
     for route in &policy.routes {
         let plaintext = if route.permit_plaintext().is_some() { "FORWARDED" } else { "refused" };

@@ -11,6 +11,8 @@ pub enum Exit {
     Forced,
     /// The command line, or a file that it names, is not what the verb needs.
     Usage,
+    /// The session store is out of reach.
+    Unavailable,
     /// A fault of this program, or of the system.
     Internal,
     /// An address cannot be bound.
@@ -25,6 +27,7 @@ impl From<Exit> for ExitCode {
             Exit::Done => 0,
             Exit::Forced => 1,
             Exit::Usage => 64,
+            Exit::Unavailable => 69,
             Exit::Internal => 70,
             Exit::Bind => 71,
             Exit::Configuration => 78,

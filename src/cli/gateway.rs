@@ -9,6 +9,7 @@ use super::{Exit, complain, serve};
 use crate::crypto::RSA_TIMING_WARNING;
 use crate::gateway::{self, RunError};
 use crate::policy::{Environment, GatewayPolicy};
+use crate::session::redis::StartError;
 
 /// Runs a gateway: takes sealed messages for a SyncML server.
 ///
@@ -42,6 +43,8 @@ pub(super) fn exit(error: &RunError) -> Exit {
     match error {
         RunError::Bind { .. } => Exit::Bind,
         RunError::Upstream { .. } => Exit::Configuration,
-        RunError::Random(_) => Exit::Internal,
+        RunError::Random(_) | RunError::Store(StartError::Random(_)) => Exit::Internal,
+        RunError::Store(StartError::Unavailable { .. }) => Exit::Unavailable,
+        RunError::Store(StartError::Evicts { .. }) => Exit::Configuration,
     }
 }

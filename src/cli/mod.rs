@@ -49,6 +49,7 @@ Exit statuses:
   0   done, or drained
   1   ended before every exchange in progress was finished
   64  usage: the command line, or a file that it names, is not what the verb needs
+  69  unavailable: the session store is out of reach
   70  internal: a fault of syncseal, or of the system
   71  cannot bind an address
   78  configuration: the policy, or a file that it names, is wrong";

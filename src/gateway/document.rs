@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue};
 use tracing::error;
 
 use super::Shared;
-use super::exchange::{Early, Message, Step, may_come_early, note};
+use super::exchange::{Admitted, Early, Message, Noted, Step, may_come_early, note};
 use super::record::{Decision, Record};
 use super::refuse::{self, Answer};
 use super::service::Lane;
@@ -81,13 +81,28 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
     ) -> Result<session::Response, Reason> {
         let target = envelope.target.as_str();
         let open = |keys: &SessionKeys, sealed: Encrypt0<_>| keys.open_document(&sealed, document, Some(target));
-        let (session, accepted, opened) = match self.accept(lane, sealed, open, record).await? {
+        let (numbered, opened) = match self.open(lane, sealed, open, record).await? {
             Step::Answered(response) => return Ok(response),
-            Step::Accepted(session, accepted, opened) => (session, accepted, opened),
+            Step::Taken(opened) => opened,
         };
-        let sender = Sender::Sealed { sid: session.facts.sid, kid: &session.facts.kid };
-        let answer = match self.read_document(lane, envelope, opened, record) {
-            Ok((target, bytes)) => self.forward_document(lane, envelope, sender, target, &bytes, record).await,
+        // It is read before its number is accepted, so that one step of the store can be about both. Whatever is wrong with
+        // it is said after that.
+        let read = self.read_document(lane, envelope, opened, record);
+        let document = match &read {
+            Ok((_, bytes)) => self.scan(envelope.form, bytes, record),
+            Err(reason) => Err(*reason),
+        };
+        let message = match (&read, &document) {
+            (Ok((target, bytes)), Ok(document)) => Ok(envelope.message(*target, bytes, document)),
+            (Err(reason), _) | (_, Err(reason)) => Err(*reason),
+        };
+        let (accepted, admitted) = match self.accept(lane, &numbered, message, record).await? {
+            Step::Answered(response) => return Ok(response),
+            Step::Taken(accepted) => accepted,
+        };
+        let mut noted = None;
+        let answer = match admitted {
+            Ok(admitted) => self.forward_document(lane, admitted, &mut noted, record).await,
             Err(reason) => Err(reason),
         };
         let (answer, sealable) = self.sealable(lane, envelope, answer, record)?;
@@ -95,22 +110,18 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         let seal = |session: &session::Session<SessionKeys>, number| {
             sealed_document(session.keys.seal_response_document(number, answer.end, &sealable), &answer)
         };
-        Ok(self.store.complete(accepted, answer.end, self.now(), seal).await)
+        Ok(self.complete(accepted, noted, answer.end, seal).await)
     }
 
-    /// The server's answer to the opened document of a numbered request.
+    /// The server's answer to an admitted document.
     async fn forward_document(
         &self,
         lane: &Lane,
-        envelope: &Envelope,
-        sender: Sender<'_>,
-        target: Target<'_>,
-        bytes: &Bytes,
+        admitted: Admitted<'_, S::Pass>,
+        noted: &mut Option<Noted<S::Pass>>,
         record: &mut Record,
     ) -> Result<Answer, Reason> {
-        let document = self.scan(envelope.form, bytes, record)?;
-        let admitted = self.admit(lane, sender, envelope.message(target, bytes, &document), record).await?;
-        let (inbound, end) = self.deliver(lane, Layer::Data, admitted, record).await?;
+        let (inbound, end) = self.deliver(lane, Layer::Data, admitted, noted, record).await?;
         record.decision = Decision::Forwarded;
         Ok(Answer::from_server(inbound, end))
     }
@@ -185,10 +196,9 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         remembered.map_err(|refused| note(refused, record))?;
         let admitted = self.admit(lane, Sender::Sealed { sid, kid: &kid }, message, record).await?;
         // From here on there is a sealed session, and everything is said sealed.
-        let answer = self.deliver(lane, Layer::Data, admitted, record).await.map(|(inbound, end)| {
-            record.decision = Decision::Forwarded;
-            Answer::from_server(inbound, end)
-        });
+        let mut noted = None;
+        let answer = self.forward_document(lane, admitted, &mut noted, record).await;
+        self.answered(noted).await;
         let (answer, sealable) = self.sealable(lane, envelope, answer, record)?;
         record.end = answer.end;
         let sealed = init.reply(self.provider, sid, answer.end).seal_document(&sealable);

@@ -22,7 +22,8 @@ use crate::net::fields;
 use crate::net::server::Peer;
 use crate::policy::PlaintextPermit;
 use crate::seal::{
-    self, CheckedInit, Encrypt0, InitHeader, Layer, NumberedHeader, Reason, SessionKeys, Sid, Target, UnwrappedInit,
+    self, CheckedInit, Encrypt0, InitHeader, Layer, Number, NumberedHeader, Reason, SessionKeys, Sid, Target,
+    UnwrappedInit,
 };
 use crate::session::{
     self, Kid, Outcome, Probe, Refused, Sender, SessionFacts, SessionStore, SyncMessage, UnixTime, Waiter,
@@ -38,10 +39,29 @@ pub(super) struct Message<'a> {
     pub(super) document: &'a Document<'a>,
 }
 
+/// By what the SyncML session of a message is known, decoded.
+struct Names<'a> {
+    source: Cow<'a, [u8]>,
+    session_id: Cow<'a, [u8]>,
+    msg_id: Cow<'a, [u8]>,
+}
+
+impl Names<'_> {
+    fn facts<'f>(&'f self, lane: &'f Lane, message: &'f Message<'_>) -> SyncMessage<'f> {
+        SyncMessage {
+            route: &lane.name,
+            source: &self.source,
+            session_id: &self.session_id,
+            msg_id: &self.msg_id,
+            has_cred: message.document.header.has_cred,
+            target: message.target.as_str().as_bytes(),
+        }
+    }
+}
+
 /// A message that may be forwarded, for its SyncML session is its sender's.
 pub(super) struct Admitted<'a, P> {
     message: Message<'a>,
-    asked: Option<Cow<'a, [u8]>>,
     /// None where the policy does not bind SyncML sessions.
     pass: Option<P>,
 }
@@ -191,26 +211,28 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         record: &mut Record,
     ) -> Result<Inbound, Reason> {
         let admitted = self.admit(lane, Sender::Plaintext { source }, message, record).await?;
-        let (inbound, _) = self.deliver(lane, Layer::Message, admitted, record).await?;
-        Ok(inbound)
+        let mut noted = None;
+        let delivered = self.deliver(lane, Layer::Message, admitted, &mut noted, record).await;
+        self.answered(noted).await;
+        delivered.map(|(inbound, _)| inbound)
     }
 }
 
 /// Seals of either layer, as far as they are the same.
 impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
-    /// Takes a request of a sealed session (PROTOCOL sections 3.4 and 8.1, step 4): finds the session, tells repetitions,
-    /// and records the number if it opens.
-    pub(super) async fn accept<T: Send>(
+    /// Opens a request of a sealed session (PROTOCOL sections 3.4 and 8.1, step 4): finds the session, and tells
+    /// repetitions. Nothing is recorded yet.
+    pub(super) async fn open<T: Send>(
         &self,
         lane: &Lane,
         sealed: Encrypt0<NumberedHeader>,
         open: impl FnOnce(&SessionKeys, Encrypt0<NumberedHeader>) -> Result<T, Reason> + Send,
         record: &mut Record,
-    ) -> Result<Step<S::Accepted, T>, Reason> {
+    ) -> Result<Step<(Numbered, T)>, Reason> {
         let NumberedHeader { sid, number, .. } = *sealed.header();
         (record.sid, record.number) = (Some(sid), Some(number));
         let now = self.now();
-        let session = self.store.find(sid, now).await.map_err(Refused::reason)?;
+        let session = self.store.find(sid, now).await.map_err(|refused| note(refused, record))?;
         if session.facts.route != lane.name {
             // It lives on another route; here nobody knows it.
             return Err(Reason::SessionUnknown);
@@ -221,17 +243,77 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         }
         session.keys.belongs(&sealed)?;
         let digest = sealed.digest(self.provider);
-        match self.store.probe(sid, number, digest, now).await.map_err(Refused::reason)? {
+        match self.store.probe(sid, number, digest, now).await.map_err(|refused| note(refused, record))? {
             Probe::Higher => {}
             Probe::Repeat(response) => return Ok(Step::Answered(repeated(response, record))),
             Probe::Wait(waiter) => return awaited(waiter, record).await.map(Step::Answered),
         }
         let opened = open(&session.keys, sealed)?;
-        match self.store.accept(sid, number, digest, self.now()).await.map_err(Refused::reason)? {
-            Outcome::Accepted(accepted) => Ok(Step::Accepted(session, accepted, opened)),
-            Outcome::Repeat(response) => Ok(Step::Answered(repeated(response, record))),
-            Outcome::Wait(waiter) => awaited(waiter, record).await.map(Step::Answered),
+        Ok(Step::Taken((Numbered { session, number, digest }, opened)))
+    }
+
+    /// Records the number of a request that opened, and judges the message that was in it, if there is one.
+    pub(super) async fn accept<'a>(
+        &self,
+        lane: &Lane,
+        numbered: &Numbered,
+        message: Result<Message<'a>, Reason>,
+        record: &mut Record,
+    ) -> Result<Step<(S::Accepted, Result<Admitted<'a, S::Pass>, Reason>)>, Reason> {
+        let Numbered { session, number, digest } = numbered;
+        let SessionFacts { sid, kid, .. } = &session.facts;
+        let named = message.and_then(|message| {
+            let names = self.names(lane, Some(kid), &message, record)?;
+            Ok((message, names))
+        });
+        let now = self.now();
+        let outcome = match &named {
+            Ok((message, Some(names))) => {
+                let facts = names.facts(lane, message);
+                let outcome = self.store.accept_message(*sid, *number, *digest, facts, kid, now).await;
+                outcome.map(|outcome| outcome.map(|(accepted, pass)| (accepted, Some(pass))))
+            }
+            _ => {
+                let outcome = self.store.accept(*sid, *number, *digest, now).await;
+                outcome.map(|outcome| outcome.map(|accepted| (accepted, None)))
+            }
+        };
+        let (accepted, pass) = match outcome.map_err(|refused| note(refused, record))? {
+            Outcome::Accepted(accepted) => accepted,
+            Outcome::Repeat(response) => return Ok(Step::Answered(repeated(response, record))),
+            Outcome::Wait(waiter) => return awaited(waiter, record).await.map(Step::Answered),
+        };
+        let admitted = named.and_then(|(message, _)| {
+            let pass = pass.transpose().map_err(|refused| note(refused, record))?;
+            Ok(Admitted { message, pass })
+        });
+        Ok(Step::Taken((accepted, admitted)))
+    }
+
+    /// Answers an accepted request, and tells the store what the server's answer said of its SyncML session.
+    pub(super) async fn complete(
+        &self,
+        accepted: S::Accepted,
+        noted: Option<Noted<S::Pass>>,
+        end: bool,
+        seal: impl FnOnce(&session::Session<SessionKeys>, Number) -> session::Response + Send,
+    ) -> session::Response {
+        let now = self.now();
+        match noted {
+            Some(Noted { pass, hdr_status, resp_target }) => {
+                let resp_target = resp_target.as_deref().map(str::as_bytes);
+                let answer = session::Answer { hdr_status, resp_target };
+                self.store.complete_message(accepted, pass, answer, end, now, seal).await
+            }
+            None => self.store.complete(accepted, end, now, seal).await,
         }
+    }
+
+    /// Tells the store what the server's answer said, where no accepted request is completed with it.
+    pub(super) async fn answered(&self, noted: Option<Noted<S::Pass>>) {
+        let Some(Noted { pass, hdr_status, resp_target }) = noted else { return };
+        let resp_target = resp_target.as_deref().map(str::as_bytes);
+        self.store.answered(pass, session::Answer { hdr_status, resp_target }, self.now()).await;
     }
 
     /// Checks an init request and unwraps its session key (PROTOCOL section 8.1, step 3).
@@ -273,11 +355,25 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
 }
 
 /// How far a numbered request came.
-pub(super) enum Step<A, T> {
+pub(super) enum Step<T> {
     /// It was a repetition, and this is its answer.
     Answered(session::Response),
-    /// It opened, and its number was accepted: it gets exactly one answer.
-    Accepted(Arc<session::Session<SessionKeys>>, A, T),
+    /// It goes on with this.
+    Taken(T),
+}
+
+/// A numbered request that opened.
+pub(super) struct Numbered {
+    pub(super) session: Arc<session::Session<SessionKeys>>,
+    number: Number,
+    digest: session::Digest,
+}
+
+/// What the server's answer says of the SyncML session of a message that went through.
+pub(super) struct Noted<P> {
+    pass: P,
+    hdr_status: Option<u16>,
+    resp_target: Option<String>,
 }
 
 /// What is known of an early message before it opens.
@@ -335,31 +431,45 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         message: Message<'a>,
         record: &mut Record,
     ) -> Result<Admitted<'a, S::Pass>, Reason> {
+        let kid = match sender {
+            Sender::Sealed { kid, .. } => Some(kid),
+            Sender::Plaintext { .. } => None,
+        };
+        let pass = match self.names(lane, kid, &message, record)? {
+            Some(names) => {
+                let facts = names.facts(lane, &message);
+                let pass = self.store.check_binding(facts, sender, self.now()).await;
+                Some(pass.map_err(|refused| note(refused, record))?)
+            }
+            None => None,
+        };
+        Ok(Admitted { message, pass })
+    }
+
+    /// By what a message's SyncML session is known; `None` where the policy does not bind SyncML sessions.
+    fn names<'a>(
+        &self,
+        lane: &Lane,
+        kid: Option<&Kid>,
+        message: &Message<'a>,
+        record: &mut Record,
+    ) -> Result<Option<Names<'a>>, Reason> {
         let document = message.document;
-        if let Sender::Sealed { kid, .. } = sender {
+        if let Some(kid) = kid {
             self.check_device(kid, document, record)?;
         }
-        let text = |field: &Option<_>| field.as_ref().map(|field| document.text(field));
+        if !lane.route.bind_sessions {
+            return Ok(None);
+        }
         let header = &document.header;
-        let pass = if lane.route.bind_sessions {
-            // What the server may read differently could pass for another's here, and be the owner's there.
-            let names = [&header.source, &header.session_id, &header.msg_id].into_iter().flatten();
-            if !names.into_iter().all(|field| document.is_unambiguous(field)) {
-                return Err(Reason::Malformed);
-            }
-            let facts = SyncMessage {
-                route: &lane.name,
-                source: &text(&header.source).unwrap_or_default(),
-                session_id: &text(&header.session_id).unwrap_or_default(),
-                msg_id: &text(&header.msg_id).unwrap_or_default(),
-                has_cred: header.has_cred,
-                target: message.target.as_str().as_bytes(),
-            };
-            Some(self.store.check_binding(facts, sender, self.now()).await.map_err(Refused::reason)?)
-        } else {
-            None
-        };
-        Ok(Admitted { asked: text(&header.target), pass, message })
+        // What the server may read differently could pass for another's here, and be the owner's there.
+        let names = [&header.source, &header.session_id, &header.msg_id].into_iter().flatten();
+        if !names.into_iter().all(|field| document.is_unambiguous(field)) {
+            return Err(Reason::Malformed);
+        }
+        let text = |field: &Option<_>| field.as_ref().map(|field| document.text(field)).unwrap_or_default();
+        let (source, session_id, msg_id) = (text(&header.source), text(&header.session_id), text(&header.msg_id));
+        Ok(Some(Names { source, session_id, msg_id }))
     }
 
     /// Whether a terminal may speak for the device that its message names as its source.
@@ -372,16 +482,19 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         Err(Reason::SessionBound)
     }
 
-    /// Sends an admitted message to the server; with its answer comes whether the SyncML session is complete.
+    /// Sends an admitted message to the server; with its answer comes whether the SyncML session is complete. What it says
+    /// of that is to be told the store: it is in `noted`, even if the answer cannot be passed on.
     pub(super) async fn deliver(
         &self,
         lane: &Lane,
         layer: Layer,
         admitted: Admitted<'_, S::Pass>,
+        noted: &mut Option<Noted<S::Pass>>,
         record: &mut Record,
     ) -> Result<(Inbound, bool), Reason> {
-        let Admitted { message, asked, pass } = admitted;
+        let Admitted { message, pass } = admitted;
         let Message { content_type, target, fields, bytes, document: request, .. } = message;
+        let asked = request.header.target.as_ref().map(|field| request.text(field));
         let outbound = Outbound { target, content_type, fields, message: bytes, asked: asked.as_deref() };
         let inbound = lane.upstream.send(outbound, record).await?;
         let form = lane.form(inbound.content_type.as_bytes());
@@ -399,12 +512,11 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
             Reason::UpstreamInvalid
         })?;
         let body = &document.body;
-        if let Some(pass) = pass {
+        *noted = pass.map(|pass| {
             let resp_uri = document.header.resp_uri.as_ref().map(|field| document.text(field));
-            let resp_target = resp_uri.as_deref().and_then(seal::resp_uri::target).map(str::as_bytes);
-            let answer = session::Answer { hdr_status: body.hdr_status, resp_target };
-            self.store.answered(pass, answer, self.now()).await;
-        }
+            let resp_target = resp_uri.as_deref().and_then(seal::resp_uri::target).map(str::to_owned);
+            Noted { pass, hdr_status: body.hdr_status, resp_target }
+        });
         let end = request.body.is_final
             && body.is_final
             && body.holds_only_status()

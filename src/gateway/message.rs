@@ -44,45 +44,46 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         sealed: Encrypt0<NumberedHeader>,
         record: &mut Record,
     ) -> Result<session::Response, Reason> {
-        let (session, accepted, plaintext) = match self.accept(lane, sealed, SessionKeys::open, record).await? {
+        let (numbered, plaintext) = match self.open(lane, sealed, SessionKeys::open, record).await? {
             Step::Answered(response) => return Ok(response),
-            Step::Accepted(session, accepted, plaintext) => (session, accepted, plaintext),
+            Step::Taken(opened) => opened,
         };
-        let sender = Sender::Sealed { sid: session.facts.sid, kid: &session.facts.kid };
-        let answer = self.opened(lane, sender, &plaintext, record).await;
-        record.end = answer.end;
-        let response = self
-            .store
-            .complete(accepted, answer.end, self.now(), |session, number| {
-                sealed_bytes(session.keys.seal_response(number, answer.end, &answer.as_response(lane).plaintext()))
-            })
-            .await;
-        Ok(response)
-    }
-
-    /// The answer to the opened plaintext of a numbered request, whatever it is.
-    async fn opened(&self, lane: &Lane, sender: Sender<'_>, plaintext: &Bytes, record: &mut Record) -> Answer {
-        let (request, target, form) = match self.read_request(lane, plaintext, record) {
-            Ok(read) => read,
-            Err(reason) => return self.refusal_answer(lane, reason, None, record),
+        // It is read before its number is accepted, so that one step of the store can be about both. Whatever is wrong with
+        // it is said after that.
+        let read = self.read_request(lane, &plaintext, record).and_then(|(request, target, form)| {
+            let document = self.scan(form, request.body, record)?;
+            Ok((request, target, document))
+        });
+        let message = match &read {
+            Ok((request, target, document)) => Ok(message_of(request, *target, &plaintext, document)),
+            Err(reason) => Err(*reason),
         };
-        let document = match self.scan(form, request.body, record) {
-            Ok(document) => document,
-            Err(reason) => return self.refusal_answer(lane, reason, None, record),
+        let (accepted, admitted) = match self.accept(lane, &numbered, message, record).await? {
+            Step::Answered(response) => return Ok(response),
+            Step::Taken(accepted) => accepted,
         };
-        let message = message_of(&request, target, plaintext, &document);
-        let content_type = message.content_type.clone();
-        let answer = match self.admit(lane, sender, message, record).await {
-            Ok(admitted) => self.deliver(lane, Layer::Message, admitted, record).await,
+        let mut noted = None;
+        let answer = match admitted {
+            Ok(admitted) => self.deliver(lane, Layer::Message, admitted, &mut noted, record).await,
             Err(reason) => Err(reason),
         };
-        match answer {
+        let answer = match answer {
             Ok((inbound, end)) => {
                 record.decision = Decision::Forwarded;
                 Answer::from_server(inbound, end)
             }
-            Err(reason) => self.refusal_answer(lane, reason, Some((&document.heading(), content_type)), record),
-        }
+            Err(reason) => {
+                let heading =
+                    read.as_ref().ok().map(|(request, _, document)| (document.heading(), content_type(request)));
+                let to = heading.as_ref().map(|(heading, content_type)| (heading, content_type.clone()));
+                self.refusal_answer(lane, reason, to, record)
+            }
+        };
+        record.end = answer.end;
+        let seal = |session: &session::Session<SessionKeys>, number| {
+            sealed_bytes(session.keys.seal_response(number, answer.end, &answer.as_response(lane).plaintext()))
+        };
+        Ok(self.complete(accepted, noted, answer.end, seal).await)
     }
 
     /// Begins a sealed session (PROTOCOL sections 3.1, 3.5 and 8.1, step 3).
@@ -142,7 +143,10 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         remembered.map_err(|refused| note(refused, record))?;
         let admitted = self.admit(lane, Sender::Sealed { sid, kid: &kid }, message, record).await?;
         // From here on there is a sealed session, and everything is said sealed.
-        let answer = match self.deliver(lane, Layer::Message, admitted, record).await {
+        let mut noted = None;
+        let delivered = self.deliver(lane, Layer::Message, admitted, &mut noted, record).await;
+        self.answered(noted).await;
+        let answer = match delivered {
             Ok((inbound, end)) => {
                 record.decision = Decision::Forwarded;
                 Answer::from_server(inbound, end)
@@ -193,13 +197,11 @@ fn message_of<'a>(
             fields.append(name, value);
         }
     }
-    Message {
-        content_type: HeaderValue::from_str(request.content_type).unwrap_or(HeaderValue::from_static("")),
-        target,
-        fields,
-        bytes: plaintext.slice_ref(request.body),
-        document,
-    }
+    Message { content_type: content_type(request), target, fields, bytes: plaintext.slice_ref(request.body), document }
+}
+
+fn content_type(request: &Request<'_>) -> HeaderValue {
+    HeaderValue::from_str(request.content_type).unwrap_or(HeaderValue::from_static(""))
 }
 
 fn sealed_bytes(body: Bytes) -> session::Response {

@@ -30,8 +30,9 @@ use tracing::info;
 use crate::crypto::{CryptoProvider, RandomFailed, SecureRandom, SystemRandom};
 use crate::net::drain::Drain;
 use crate::net::server::{self, Drained, Listener, Server};
-use crate::policy::{GatewayPolicy, Limits};
+use crate::policy::{GatewayPolicy, Limits, Store};
 use crate::seal::SessionKeys;
+use crate::session::redis::{RedisStore, StartError};
 use crate::session::{MemoryStore, SessionStore, TimeSource, WallClock};
 
 pub use self::forward::UpstreamSetupError;
@@ -61,6 +62,9 @@ pub enum RunError {
         /// What is wrong.
         source: UpstreamSetupError,
     },
+    /// The session store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StartError),
     /// The system gave no randomness.
     #[error(transparent)]
     Random(#[from] RandomFailed),
@@ -183,7 +187,26 @@ fn server_limits(limits: &Limits) -> server::Limits {
 /// # Errors
 /// [`RunError`]; nothing is bound but after everything else is ready.
 pub async fn run(policy: GatewayPolicy, drain: Drain) -> Result<Drained, RunError> {
-    let gateway = Gateway::in_memory(&policy, Surroundings::default())?;
+    let surroundings = Surroundings::default();
+    match &policy.store {
+        Store::Memory => serve(Gateway::in_memory(&policy, surroundings)?, &policy, drain).await,
+        Store::Redis(settings) => {
+            let (settings, limits) = (settings.as_ref().clone(), policy.sessions.clone());
+            let Surroundings { time, random } = &surroundings;
+            let connect = RedisStore::connect(settings, limits, policy.provider, &**random, Arc::clone(time));
+            let store = tokio::select! {
+                store = connect => store?,
+                () = drain.draining() => return Ok(Drained::Clean),
+            };
+            serve(Gateway::new(&policy, surroundings, store)?, &policy, drain).await
+        }
+    }
+}
+
+async fn serve<S>(gateway: Gateway<S>, policy: &GatewayPolicy, drain: Drain) -> Result<Drained, RunError>
+where
+    S: SessionStore<Keys = SessionKeys>,
+{
     let mut listeners = Vec::with_capacity(policy.listen.len());
     for &addr in &policy.listen {
         let bind = |source| RunError::Bind { addr, source };

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::crypto::{InvalidKey, InvalidSecret, KeyId};
+use crate::seal::InvalidStoreKey;
 
 /// Where a fault is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -142,6 +143,14 @@ pub enum Cause {
         /// What is wrong with it.
         error: InvalidSecret,
     },
+    /// A store key that cannot be used.
+    #[error("{}: {error}", file.display())]
+    InvalidStoreKey {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        error: InvalidStoreKey,
+    },
     /// A file whose name is not that of a secret.
     #[error("{}: {allowed}", file.display())]
     NotAName {
@@ -177,6 +186,12 @@ pub enum Conflict {
         "found no group, but crypto.require_key_exchange is true; allowed: at least one group, or require_key_exchange = false"
     )]
     ExchangeWithoutGroup,
+    /// Sessions are kept in one place.
+    #[error("found \"memory\" among servers; allowed: \"memory\", or servers")]
+    MemoryAmongServers,
+    /// Several servers, of which nobody knows which is the master.
+    #[error("several servers are sentinels, which know the master by a name; missing: sessions.store_sentinel")]
+    ServersWithoutSentinel,
     /// RespURI is to be replaced, but by nothing.
     #[error("server_names are replaced by the gateway's public URL; missing: gateway.public_url")]
     NamesWithoutPublicUrl,

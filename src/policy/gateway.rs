@@ -9,6 +9,7 @@ use super::fault::{Cause, Conflict};
 use super::keys::{self, Recipient};
 use super::reader::Section;
 use super::secrets::{self, Secret};
+use super::store::Store;
 use super::value::{boolean, choice, count, duration, list, nonempty_list, size, text};
 use crate::crypto::{Algorithm, CryptoProvider, KeyTransport, NamedGroup};
 use crate::seal::Layer;
@@ -42,6 +43,8 @@ pub struct GatewayPolicy {
     pub early: bool,
     /// Bounds on sealed sessions, SyncML sessions and early messages.
     pub sessions: session::Limits,
+    /// Where sealed sessions are kept.
+    pub store: Store,
     /// The longest message, opened, in bytes.
     pub message_limit: usize,
     /// Bounds on connections and exchanges.
@@ -147,6 +150,7 @@ impl GatewayPolicy {
             early_messages,
             ..defaults
         };
+        let store = Store::read(&mut section, crypto.provider);
         section.finish();
 
         let mut section = root.section("limits");
@@ -184,6 +188,7 @@ impl GatewayPolicy {
             require_exchange: crypto.require_exchange,
             early,
             sessions,
+            store: store?,
             message_limit,
             limits,
             unwrap_queue,

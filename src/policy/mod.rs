@@ -16,6 +16,7 @@ mod gateway;
 mod keys;
 mod reader;
 mod secrets;
+mod store;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -32,6 +33,7 @@ pub use gateway::{GatewayPolicy, HostField, PlaintextPermit, Route};
 pub use keys::{Recipient, read_public_half};
 pub use reader::Environment;
 pub use secrets::{Devices, SECRET_SUFFIX, Secret};
+pub use store::Store;
 
 pub use crate::seal::resp_uri::Origin;
 

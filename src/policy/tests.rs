@@ -699,3 +699,63 @@ fn a_number_without_its_unit_is_told_apart_from_other_faults() {
         assert!(matches!(causes[..], [Cause::Refused { .. }]), "{text} {causes:?}");
     }
 }
+
+const STORE_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n";
+
+/// The gateway's policy with these lines in `[sessions]`, in a directory with a store key.
+fn gateway_with_store(lines: &str) -> (TempDir, Result<GatewayPolicy, Faults>) {
+    let dir = keys();
+    fs::write(dir.path().join("store.key"), STORE_KEY).unwrap();
+    set_mode(&dir, "store.key", 0o600);
+    let text = SMALL_GATEWAY.replacen("[[route]]", &format!("[sessions]\n{lines}\n[[route]]"), 1);
+    let policy = gateway_in(&dir, &text);
+    (dir, policy)
+}
+
+#[test]
+fn sessions_are_kept_where_the_policy_says() {
+    let (_dir, policy) = gateway_with_store("store = \"memory\"");
+    assert!(matches!(policy.unwrap().store, Store::Memory));
+    let (_dir, policy) = gateway_with_store("store = \"redis://:secret@127.0.0.1:7000/3\"\nstore_key = \"store.key\"");
+    let Store::Redis(settings) = policy.unwrap().store else { panic!("in memory") };
+    assert_eq!(settings.servers[0].to_string(), "redis://127.0.0.1:7000");
+    assert!(!format!("{settings:?}").contains("secret"));
+    let (_dir, policy) = gateway_with_store(
+        "store = [\"rediss://a\", \"rediss://b\"]\nstore_sentinel = \"m\"\nstore_key = \"store.key\"",
+    );
+    let Store::Redis(settings) = policy.unwrap().store else { panic!("in memory") };
+    assert_eq!((settings.servers.len(), settings.sentinel.as_deref()), (2, Some("m")));
+}
+
+#[test]
+fn a_store_that_cannot_be_is_refused() {
+    for (lines, faults) in [
+        ("store = \"redis://127.0.0.1\"", &["sessions.store_key: missing"][..]),
+        (
+            "store = \"http://127.0.0.1\"",
+            &["sessions.store: found \"http://127.0.0.1\"; allowed: \"memory\", \"redis://"],
+        ),
+        ("store = \"rediss://a#insecure\"", &["sessions.store: found"]),
+        ("store = [\"memory\", \"redis://a\"]\nstore_key = \"store.key\"", &["sessions.store: found \"memory\" among"]),
+        ("store = [\"redis://a\", \"redis://b\"]\nstore_key = \"store.key\"", &["missing: sessions.store_sentinel"]),
+        ("store = \"redis://a\"\nstore_key = \"gateway.pem\"", &["not a store key"]),
+        ("store = \"redis://a\"\nstore_key = \"store.key\"\nstore_ca = \"store.key\"", &["a file of certificates"]),
+    ] {
+        let (dir, policy) = gateway_with_store(lines);
+        let shown = shown(&dir, &policy.expect_err(lines));
+        assert_eq!(shown.len(), faults.len(), "{lines}: {shown:?}");
+        for (fault, words) in shown.iter().zip(faults) {
+            assert!(fault.contains(words), "{fault}");
+        }
+    }
+    let dir = keys();
+    fs::write(dir.path().join("store.key"), STORE_KEY).unwrap();
+    set_mode(&dir, "store.key", 0o640);
+    let text = SMALL_GATEWAY.replacen(
+        "[[route]]",
+        "[sessions]\nstore = \"redis://a\"\nstore_key = \"store.key\"\n[[route]]",
+        1,
+    );
+    let faults = shown(&dir, &gateway_in(&dir, &text).unwrap_err());
+    assert!(faults[0].contains("mode 0640"), "{faults:?}");
+}

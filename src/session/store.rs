@@ -147,6 +147,17 @@ pub struct Counts {
     pub sync_sessions: usize,
 }
 
+impl<A> Outcome<A> {
+    /// The same, with what `f` makes of an accepted request.
+    pub fn map<B>(self, f: impl FnOnce(A) -> B) -> Outcome<B> {
+        match self {
+            Self::Accepted(accepted) => Outcome::Accepted(f(accepted)),
+            Self::Repeat(response) => Outcome::Repeat(response),
+            Self::Wait(waiter) => Outcome::Wait(waiter),
+        }
+    }
+}
+
 /// Where a gateway's sealed sessions are kept, with all that its replicas must agree on.
 ///
 /// A sealed session is [reserved](Self::reserve) and then [begun](Self::begin). Each numbered request of it is

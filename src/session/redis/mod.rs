@@ -597,11 +597,8 @@ impl SessionStore for RedisStore {
         digest: Digest,
         now: UnixTime,
     ) -> Result<Outcome<Accepted>, Refused> {
-        Ok(match self.accept_with("accept", sid, number, digest, &[], now).await? {
-            Outcome::Accepted((accepted, _)) => Outcome::Accepted(accepted),
-            Outcome::Repeat(response) => Outcome::Repeat(response),
-            Outcome::Wait(waiter) => Outcome::Wait(waiter),
-        })
+        let outcome = self.accept_with("accept", sid, number, digest, &[], now).await?;
+        Ok(outcome.map(|(accepted, _)| accepted))
     }
 
     async fn complete<F>(&self, accepted: Accepted, end: bool, now: UnixTime, seal: F) -> Response
@@ -623,13 +620,8 @@ impl SessionStore for RedisStore {
         now: UnixTime,
     ) -> Result<Outcome<CheckedMessage<Self>>, Refused> {
         let check = Check::new(message, &Sender::Sealed { sid, kid });
-        Ok(match self.accept_with("accept_message", sid, number, digest, &check.args(), now).await? {
-            Outcome::Accepted((accepted, mut reply)) => {
-                Outcome::Accepted((accepted, self.passed(&mut reply, &message, check.party)))
-            }
-            Outcome::Repeat(response) => Outcome::Repeat(response),
-            Outcome::Wait(waiter) => Outcome::Wait(waiter),
-        })
+        let outcome = self.accept_with("accept_message", sid, number, digest, &check.args(), now).await?;
+        Ok(outcome.map(|(accepted, mut reply)| (accepted, self.passed(&mut reply, &message, check.party))))
     }
 
     async fn complete_message<F>(

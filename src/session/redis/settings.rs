@@ -11,7 +11,7 @@ use crate::seal::StoreKey;
 
 /// The address of a server or of a sentinel. It may hold a password, and is never shown with it.
 #[derive(Clone)]
-pub struct Address(ConnectionInfo);
+pub struct Address(Box<ConnectionInfo>);
 
 /// Text that is no [`Address`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,7 +37,7 @@ impl FromStr for Address {
         let info = text.into_connection_info().map_err(|_| InvalidAddress)?;
         // `#insecure` would turn the check of certificates off.
         let insecure = matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. });
-        if known && !insecure { Ok(Self(info)) } else { Err(InvalidAddress) }
+        if known && !insecure { Ok(Self(Box::new(info))) } else { Err(InvalidAddress) }
     }
 }
 
@@ -101,8 +101,8 @@ impl Settings {
         let certificates = TlsCertificates { client_tls: None, root_cert: self.ca.clone() };
         let Some(master) = &self.sentinel else {
             let client = match first.is_tls() {
-                true => Client::build_with_tls(first.0.clone(), certificates)?,
-                false => Client::open(first.0.clone())?,
+                true => Client::build_with_tls((*first.0).clone(), certificates)?,
+                false => Client::open((*first.0).clone())?,
             };
             return Ok(Source::Server(client));
         };
