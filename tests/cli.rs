@@ -406,7 +406,17 @@ fn inspect_shows_the_seal_inside_a_document() {
     for case in vectors("data-layer")["cases"].as_array().unwrap() {
         let Some(document) = bytes(&case["sealed_document"]) else { continue };
         let out = inspect(&document);
-        assert!(out.contains("\n  sealed in the data layer\n"), "{} {out}", case["name"]);
+        let lengths: Vec<_> = case["lengths"].as_array().unwrap().iter().map(|len| len.as_u64().unwrap()).collect();
+        let (pieces, total) = (lengths.len(), lengths.iter().sum::<u64>());
+        let said = format!("\n  sealed in the data layer: {pieces} pieces, {total} bytes\n");
+        assert!(out.contains(&said), "{} {out}", case["name"]);
+        // Each piece is named in its place, and nothing of it shown.
+        let mut rest = &*out;
+        for len in lengths {
+            let piece = format!("<!-- sealed, {len} bytes --></");
+            let at = rest.find(&piece).unwrap_or_else(|| panic!("{} {piece} {out}", case["name"]));
+            rest = &rest[at + piece.len()..];
+        }
         assert!(out.contains("algorithm (alg): ") && out.contains("  sealed: 16 bytes, tag included"), "{out}");
         shown += 1;
     }

@@ -108,8 +108,8 @@ struct Walk<'a> {
     header: Header,
     /// Where the Meta of SyncHdr begins that is being read.
     meta: Option<usize>,
-    /// The end of the last Meta of SyncHdr, with the code page there.
-    meta_end: Option<Place>,
+    /// The place for a seal in the last Meta of SyncHdr, if it can be there.
+    meta_end: Option<Result<Place, Unfit>>,
     emi: Option<Emi>,
     marks: Vec<Mark>,
     /// The last span ended on another code page than it began on, and no SWITCH_PAGE followed: with the piece in its
@@ -245,14 +245,13 @@ impl<'a> Walk<'a> {
             for mark in self.marks.iter_mut().filter(|mark| mark.meta.start == start) {
                 mark.meta.end = event.span.end;
             }
-            self.meta_end = Some(self.place(at, Insertion::InMeta { page: event.page })?);
+            self.meta_end = Some(self.place(at, Insertion::InMeta { page: event.page }));
         }
         if self.depth == HEADER_CHILD - 1 && matches!(self.header, Header::Inside) {
-            let place = match self.meta_end.take() {
-                Some(place) => place,
-                None => self.place(at, Insertion::WithMeta { page: event.page, prefix: self.prefix(&event.span) })?,
-            };
-            self.header = Header::Behind(place);
+            let place = self.meta_end.take().unwrap_or_else(|| {
+                self.place(at, Insertion::WithMeta { page: event.page, prefix: self.prefix(&event.span) })
+            });
+            self.header = Header::Behind(place?);
         }
         self.depth = self.depth.saturating_sub(1);
         Ok(())

@@ -529,6 +529,11 @@ fn what_cannot_be_sealed_is_named_with_its_place() {
     let at = stray.windows(3).position(|window| window == b"\x4f\x03a").unwrap();
     let stray = [&stray[..=at], &[0, 1], &stray[at + 1..]].concat();
     assert_eq!(refused(Form::Wbxml, &stray), "a code page that user data switched to at byte 24");
+    // The page is not the one that it was where the seal would go; but it is where another Meta follows.
+    let strays = b"\x02\xa4\x01\x6a\x00\x6d\x6c\x5a\x4f\x00\x01\x03a\x00\x01\x01\x01\x01";
+    assert_eq!(refused(Form::Wbxml, strays), "a code page that user data switched to at byte 15");
+    let returns = b"\x02\xa4\x01\x6a\x00\x6d\x6c\x5a\x4f\x00\x01\x03a\x00\x01\x01\x00\x00\x5a\x01\x01\x01";
+    assert!(round_trip(Form::Wbxml, returns));
     let error =
         Sealable::new(Form::Xml, b"application/vnd.syncml+xml; Charset=iso-8859-1", SMALL_XML.into()).unwrap_err();
     assert_eq!(error.flaw, Flaw::Charset);
