@@ -1,8 +1,8 @@
 //! Real SyncML software that knows nothing of SyncSeal, through an agent and a gateway: SyncEvolution's client
 //! synchronises address books with SyncEvolution's server, while taps record what each sees and what goes between agent
-//! and gateway.
+//! and gateway, in either layer.
 //!
-//! `tests/peers/install` installs SyncEvolution; without it these tests fail.
+//! `tests/peers/install` installs SyncEvolution, `tests/run` libwbxml's `wbxml2xml`; without them these tests fail.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
@@ -15,7 +15,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use base64_simd::STANDARD as BASE64;
+use bytes::Bytes;
 use memchr::memmem;
+use syncseal::seal::Layer;
+use syncseal::seal::data::Sealable;
+use syncseal::syncml::Form;
 use tempfile::TempDir;
 
 use common::{Program, Tap, free_port};
@@ -24,40 +28,67 @@ const USER: &str = "astrid.lindqvist";
 const PASSWORD: &str = "wit-Kramer-79";
 const PATH: &str = "/syncevolution";
 const MAX_MSG_SIZE: usize = 20_000;
+/// What client and server say of themselves in DevInf, and nowhere else.
+const DEVICE_INFORMATION: [&str; 3] = ["Patrick Ohly", "Synthesis AG", "X-EVOLUTION-FILE-AS"];
+const COMMANDS: [&str; 16] = [
+    "Add", "Alert", "Atomic", "Copy", "Delete", "Exec", "Final", "Get", "Map", "Put", "Replace", "Results", "Search",
+    "Sequence", "Status", "Sync",
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn xml_with_basic_credentials() {
-    synchronises(Form::Xml, Auth::Basic, First::AfterHandshake).await;
+    synchronises(Layer::Message, Form::Xml, Auth::Basic, First::AfterHandshake).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn xml_with_md5_credentials() {
-    synchronises(Form::Xml, Auth::Md5, First::AfterHandshake).await;
+    synchronises(Layer::Message, Form::Xml, Auth::Md5, First::AfterHandshake).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wbxml_with_basic_credentials() {
-    synchronises(Form::Wbxml, Auth::Basic, First::AfterHandshake).await;
+    synchronises(Layer::Message, Form::Wbxml, Auth::Basic, First::AfterHandshake).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wbxml_with_md5_credentials() {
-    synchronises(Form::Wbxml, Auth::Md5, First::AfterHandshake).await;
+    synchronises(Layer::Message, Form::Wbxml, Auth::Md5, First::AfterHandshake).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn early_messages() {
-    synchronises(Form::Wbxml, Auth::Md5, First::Early).await;
+    synchronises(Layer::Message, Form::Wbxml, Auth::Md5, First::Early).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_objects_in_xml() {
-    large_objects_cross(Form::Xml).await;
+    large_objects_cross(Layer::Message, Form::Xml).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_objects_in_wbxml() {
-    large_objects_cross(Form::Wbxml).await;
+    large_objects_cross(Layer::Message, Form::Wbxml).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn xml_in_the_data_layer() {
+    tokio::join!(
+        synchronises(Layer::Data, Form::Xml, Auth::Basic, First::AfterHandshake),
+        synchronises(Layer::Data, Form::Xml, Auth::Md5, First::AfterHandshake),
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wbxml_in_the_data_layer() {
+    tokio::join!(
+        synchronises(Layer::Data, Form::Wbxml, Auth::Basic, First::AfterHandshake),
+        synchronises(Layer::Data, Form::Wbxml, Auth::Md5, First::Early),
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_objects_in_the_data_layer() {
+    tokio::join!(large_objects_cross(Layer::Data, Form::Xml), large_objects_cross(Layer::Data, Form::Wbxml));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,8 +109,8 @@ async fn a_client_without_agent_is_refused() {
 
 /// Slow, two-way and refresh synchronisation, with changes of every kind on either side, and a challenge if credentials
 /// depend on the server's nonce.
-async fn synchronises(form: Form, auth: Auth, first: First) {
-    let mut chain = Chain::start(form, auth, first).await;
+async fn synchronises(layer: Layer, form: Form, auth: Auth, first: First) {
+    let mut chain = Chain::start(layer, form, auth, first).await;
     let peer = chain.peer.clone();
 
     let from_client = peer.add(Side::Client, 3, 40).await;
@@ -112,9 +143,9 @@ async fn synchronises(form: Form, auth: Auth, first: First) {
 }
 
 /// A contact much larger than a message, from either side.
-async fn large_objects_cross(form: Form) {
+async fn large_objects_cross(layer: Layer, form: Form) {
     let size = 300_000;
-    let mut chain = Chain::start(form, Auth::Basic, First::AfterHandshake).await;
+    let mut chain = Chain::start(layer, form, Auth::Basic, First::AfterHandshake).await;
     chain.peer.add(Side::Client, 1, size).await;
     chain.peer.add(Side::Server, 1, size).await;
     chain.sync("slow", 2).await;
@@ -154,11 +185,13 @@ accept = true
 [[route]]
 path = "/"
 upstream = "http://{upstream}"
+layers = ["message", "data"]
 "#
     )
 }
 
-fn agent_policy(public: SocketAddr, gateway: SocketAddr, pin: &str, first: First) -> String {
+fn agent_policy(public: SocketAddr, gateway: SocketAddr, pin: &str, layer: Layer, first: First) -> String {
+    let layer = layer.name();
     let early = first == First::Early;
     format!(
         r#"version = 1
@@ -169,6 +202,7 @@ public_url = "http://{public}"
 gateway = "http://{gateway}/"
 pin = "{pin}"
 key = "gateway.pub.pem"
+layer = "{layer}"
 early = {early}
 "#
     )
@@ -213,6 +247,8 @@ struct Chain {
     /// Between gateway and server.
     upstream: Tap,
     peer: Peer,
+    layer: Layer,
+    form: Form,
     first: First,
     auth: Auth,
     /// What contacts said after any session, a value each.
@@ -221,13 +257,13 @@ struct Chain {
 }
 
 impl Chain {
-    async fn start(form: Form, auth: Auth, first: First) -> Self {
+    async fn start(layer: Layer, form: Form, auth: Auth, first: First) -> Self {
         let dir = TempDir::new().unwrap();
         let upstream = Tap::bind().await;
         let gateway = Gateway::start(dir.path(), &upstream).await;
 
         let downstream = Tap::bind().await;
-        let policy = agent_policy(downstream.addr(), gateway.wire.addr(), &gateway.pin, first);
+        let policy = agent_policy(downstream.addr(), gateway.wire.addr(), &gateway.pin, layer, first);
         fs::write(dir.path().join("agent.toml"), policy).unwrap();
         let mut agent = Program::syncseal(["agent", "agent.toml"], dir.path(), "agent");
         downstream.relay_to(agent.listening().await);
@@ -239,7 +275,20 @@ impl Chain {
         server.accepting(server_addr).await;
 
         let values = BTreeSet::new();
-        Self { agent, gateway, _server: server, downstream, upstream, peer, first, auth, values, _dir: dir }
+        Self {
+            agent,
+            gateway,
+            _server: server,
+            downstream,
+            upstream,
+            peer,
+            layer,
+            form,
+            first,
+            auth,
+            values,
+            _dir: dir,
+        }
     }
 
     /// Runs one session, after which both books hold the same `contacts`.
@@ -257,7 +306,8 @@ impl Chain {
         self.upstream.requests().iter().filter(|request| request.target == PATH).count()
     }
 
-    /// The original messages arrived, and nothing that they hold can be read between agent and gateway, or in their logs.
+    /// The original messages arrived, and nothing that they hold and the layer encrypts can be read between agent and
+    /// gateway, or in their logs. What the data layer leaves can be read.
     fn assert_everything_was_sealed(&self) {
         let [sent, forwarded] = [self.downstream.requests(), self.upstream.requests()].map(sorted);
         let [answered, returned] = [self.upstream.responses(), self.downstream.responses()].map(sorted);
@@ -267,7 +317,8 @@ impl Chain {
         assert!(answered == returned, "the client got other messages than the server sent");
 
         let n_messages = sent.len();
-        let plaintext: Vec<u8> = sent.into_iter().chain(answered).flat_map(|(_, body)| body).collect();
+        let originals: Vec<Vec<u8>> = sent.into_iter().chain(answered).map(|(_, body)| body).collect();
+        let plaintext = originals.concat();
         let wire: Vec<u8> = self
             .gateway
             .wire
@@ -292,23 +343,72 @@ impl Chain {
         // Which no client sends as it is.
         assert!(!readable(PASSWORD.as_bytes()), "the password can be read on the wire or in a log");
 
-        // Nor any other 16 bytes of any message, which finds what was missed above.
-        let windows: HashSet<&[u8]> = plaintext.windows(16).collect();
+        // Nor any other 16 bytes of what is encrypted of any message, which finds what was missed above.
+        let (hidden, shown): (Vec<_>, Vec<_>) = originals.iter().map(|document| self.split(document)).unzip();
+        let mut windows: HashSet<&[u8]> = hidden.concat().into_iter().flat_map(|part| part.windows(16)).collect();
+        for part in shown.concat() {
+            part.windows(16).for_each(|window| _ = windows.remove(window));
+        }
         if let Some(found) = wire.windows(16).find(|window| windows.contains(window)) {
             panic!("'{}' is in the plaintext, and on the wire", String::from_utf8_lossy(found));
         }
+
+        if self.layer == Layer::Data {
+            self.assert_structure_can_be_read(&originals, n_handshakes);
+        }
     }
 
-    /// What must not be readable: values of contacts, credentials, the server's session ids.
+    /// What is encrypted of a message, and what is not.
+    fn split<'d>(&self, document: &'d [u8]) -> (Vec<&'d [u8]>, Vec<&'d [u8]>) {
+        match self.layer {
+            Layer::Message => (vec![document], Vec::new()),
+            Layer::Data => {
+                let sealable = Sealable::new(self.form, b"", Bytes::copy_from_slice(document)).unwrap();
+                let spans = sealable.spans();
+                let ends = [0].into_iter().chain(spans.iter().map(|span| span.end));
+                let starts = spans.iter().map(|span| span.start).chain([document.len()]);
+                let shown = ends.zip(starts).map(|(end, start)| &document[end..start]).collect();
+                (spans.iter().map(|span| &document[span.clone()]).collect(), shown)
+            }
+        }
+    }
+
+    /// Commands and LocURIs of each message stand on the wire as they stand in the original. Beside the messages there are
+    /// only handshakes.
+    fn assert_structure_can_be_read(&self, originals: &[Vec<u8>], n_handshakes: usize) {
+        let wire = &self.gateway.wire;
+        let mut outlines: Vec<_> = [wire.requests(), wire.responses()]
+            .concat()
+            .into_iter()
+            .map(|message| outline(self.form, &message.body))
+            .collect();
+        for original in originals {
+            let expected = outline(self.form, original);
+            let at = outlines.iter().position(|outline| *outline == expected);
+            outlines.swap_remove(at.unwrap_or_else(|| panic!("{expected:?} is not among {outlines:#?}")));
+        }
+        assert_eq!(outlines.len(), 2 * n_handshakes, "{outlines:#?}");
+        let all: HashSet<String> = originals.iter().flat_map(|original| outline(self.form, original)).collect();
+        for read in ["Alert", "Put", "Results", "Sync", "Status", "Final", "addressbook", "./devinf12"] {
+            assert!(all.contains(read), "no {read} among {all:?}");
+        }
+    }
+
+    /// What must not be readable: values of contacts, credentials, device information; in the message layer the kind of
+    /// credentials and the server's session ids, too.
     fn secrets(&self, plaintext: &[u8]) -> BTreeSet<Vec<u8>> {
         let mut secrets: BTreeSet<Vec<u8>> = self.values.iter().map(|value| value.as_bytes().to_vec()).collect();
 
         secrets.insert(USER.into());
-        secrets.insert(self.auth.scheme().into());
+        secrets.extend(DEVICE_INFORMATION.map(Into::into));
         if self.auth == Auth::Basic {
             secrets.insert(BASE64.encode_to_string(format!("{USER}:{PASSWORD}")).into());
         }
 
+        if self.layer == Layer::Data {
+            return secrets;
+        }
+        secrets.insert(self.auth.scheme().into());
         let session = b"sessionid=";
         let ids = memmem::find_iter(plaintext, session).map(|at| {
             let id = &plaintext[at + session.len()..];
@@ -328,13 +428,33 @@ fn sorted(messages: Vec<common::tap::HttpMessage>) -> Vec<(String, Vec<u8>)> {
     messages
 }
 
-// --- SyncEvolution
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    Xml,
-    Wbxml,
+/// Commands and LocURIs of a document in order, as someone on the way reads them: WBXML with `wbxml2xml`.
+fn outline(form: Form, document: &[u8]) -> Vec<String> {
+    let xml = match form {
+        Form::Xml => document.to_vec(),
+        Form::Wbxml => wbxml2xml(document),
+    };
+    let read = |tag: &str| {
+        let (tag, text) = tag.split_once('>')?;
+        let name = tag.split(|c: char| c == '/' || c.is_ascii_whitespace()).next()?;
+        match name {
+            "LocURI" => Some(text.trim().to_owned()),
+            _ => COMMANDS.contains(&name).then(|| name.to_owned()),
+        }
+    };
+    String::from_utf8_lossy(&xml).split('<').filter_map(read).collect()
 }
+
+fn wbxml2xml(document: &[u8]) -> Vec<u8> {
+    let dir = TempDir::new().unwrap();
+    let (wbxml, xml) = (dir.path().join("wbxml"), dir.path().join("xml"));
+    fs::write(&wbxml, document).unwrap();
+    let converted = Command::new("wbxml2xml").arg("-o").args([&xml, &wbxml]).output().unwrap();
+    assert!(converted.status.success(), "wbxml2xml: {converted:?}: {}", document.escape_ascii());
+    fs::read(xml).unwrap()
+}
+
+// --- SyncEvolution
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Auth {
