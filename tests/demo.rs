@@ -36,7 +36,11 @@ fn demo(files: &Path) -> Command {
 }
 
 fn run(files: &Path) -> (Output, String) {
-    let output = demo(files).output().unwrap();
+    run_with(files, &[])
+}
+
+fn run_with(files: &Path, args: &[&str]) -> (Output, String) {
+    let output = demo(files).args(args).output().unwrap();
     let text = String::from_utf8(output.stdout.clone()).unwrap();
     (output, text)
 }
@@ -60,7 +64,10 @@ fn everything_is_as_it_should_be_and_nothing_is_left_behind() {
 
     let checks = labelled(&text, "check");
     assert!(checks.len() > 20 && checks.iter().all(|check| check.starts_with("ok ")), "{checks:#?}");
-    assert!(checks.contains(&"ok      both address books hold the same 5 contacts"), "{checks:#?}");
+    for contacts in [5, 6] {
+        let equal = format!("ok      both address books hold the same {contacts} contacts");
+        assert!(checks.contains(&equal.as_str()), "{checks:#?}");
+    }
     assert!(!text.contains('\x1b'), "no colours but on a terminal");
 }
 
@@ -80,6 +87,10 @@ fn the_table_tells_every_step_and_why_who_was_refused() {
         ("replayed request", "refused: 409 replayed"),
         ("tampered request", "refused: 400 cannot-open"),
         ("two-way sync, no changes", "sent nothing; received nothing"),
+        ("slow sync, XML, data", "sent 1 new; received 5 new"),
+        ("two-way sync, WBXML, data", "sent 1 changed; received nothing"),
+        ("changed address, data", "refused: 400 cannot-open"),
+        ("no changes, data", "sent nothing; received nothing"),
     ] {
         assert!(table.lines().any(|line| line.contains(step) && line.contains(result)), "{step}: {result}: {table}");
     }
@@ -99,7 +110,8 @@ fn the_table_tells_every_step_and_why_who_was_refused() {
 #[test]
 fn the_wire_shows_seals_and_nothing_of_what_is_in_them() {
     let files = TempDir::new().unwrap();
-    let (_, text) = run(files.path());
+    let (_, text) = run_with(files.path(), &["--layer", "message"]);
+    assert!(!text.contains("The data layer"), "{text}");
     let wire = labelled(&text, "wire");
     for shown in ["POST /sync HTTP/1.1   application/cose; cose-type=\"cose-encrypt0\"", "init request, a handshake"] {
         assert!(wire.iter().any(|line| line.starts_with(shown)), "{shown}: {wire:#?}");
@@ -123,13 +135,61 @@ fn the_wire_shows_seals_and_nothing_of_what_is_in_them() {
     }
 }
 
+#[test]
+fn the_data_layer_leaves_documents_on_the_wire_without_what_is_in_them() {
+    let files = TempDir::new().unwrap();
+    let (output, text) = run_with(files.path(), &["--layer", "data"]);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(!text.contains("The message layer"), "{text}");
+    let wire = labelled(&text, "wire");
+    for shown in [
+        "POST /sync?sessionid=",
+        "Source: demo-tablet",
+        "<LocURI>./contacts</LocURI>",
+        "<LocURI>demo-tablet</LocURI>",
+        "<Add>",
+        "<Replace>",
+        "sealed in the data layer",
+    ] {
+        assert!(wire.iter().any(|line| line.starts_with(shown)), "{shown}: {wire:#?}");
+    }
+    let sent = labelled(&text, "sent").join("\n");
+    for secret in SECRETS.into_iter().chain(["Lucia", "Moreno"]) {
+        assert!(wire.iter().all(|line| !line.contains(secret)), "{secret}: {wire:#?}");
+    }
+    for secret in ["Lucia", "VCARD", "202-555", "YWxpY2U6d29uZGVybGFuZC0xODY1"] {
+        assert!(sent.contains(secret), "{secret}: {sent}");
+    }
+    // Each step's eavesdropper finds the structure, and nothing else of what is looked for.
+    let found = labelled(&text, "spy");
+    for (what, answer) in [
+        ("name  ", "no"),
+        ("phone number", "no"),
+        ("name or number of any other contact", "no"),
+        ("user name", "no"),
+        ("password", "no"),
+        ("both in base64", "no"),
+        ("session id", "yes"),
+        ("address of device", "yes"),
+        ("address of database", "yes"),
+        ("address of contact", "yes"),
+    ] {
+        let answers: Vec<_> = found.iter().filter(|line| line.starts_with(what)).collect();
+        let expected = format!("found: {answer}");
+        assert!(answers.len() == 3 && answers.iter().all(|line| line.ends_with(&expected)), "{what}: {answers:#?}");
+    }
+    // The address that was changed on its way, and what was said to it.
+    let answers = labelled(&text, "answer").join("\n");
+    assert!(answers.contains("<Data>cannot-open"), "{answers}");
+}
+
 /// `demo --keep`, as soon as it says that it goes on: the program, and the agent's URL.
 async fn kept(files: &Path) -> (Program, String) {
     let mut command = demo(files);
     command.arg("--keep");
     let mut program = Program::spawn(command, files, "demo");
     program.logged(|line| line.contains("go on until SIGINT").then_some(())).await;
-    let agent = program.logged(|line| Some(line.strip_prefix("  agent ")?.trim().to_owned())).await;
+    let agent = program.logged(|line| Some(line.strip_prefix("  agent ")?.split_whitespace().next()?.to_owned())).await;
     program.logged(|line| line.contains("--remove demo@syncseal").then_some(())).await;
     (program, agent)
 }
@@ -150,7 +210,7 @@ async fn kept_it_serves_other_clients_until_sigterm() {
     let config =
         ClientConfig { device: "another".into(), password: "wonderland-1865".into(), ..ClientConfig::new(agent) };
     let client = Client::new(book.path().join("book"), config);
-    for expected in [5, 0] {
+    for expected in [6, 0] {
         let report = client.sync(Mode::TwoWay, &mut |_| ()).await.unwrap();
         assert_eq!(report.received.added, expected);
     }

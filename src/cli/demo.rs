@@ -4,8 +4,8 @@
 //! that are shown, a fresh key, sockets on loopback, and taps that record them. What is claimed is checked there and
 //! then; what does not hold is said, and makes the exit status 70.
 //!
-//! `stage` starts everything, `steps` is what is played and expected, `tap` records, `contacts` are the address books,
-//! `show` prints, `keep` says how to go on.
+//! `stage` starts everything, `steps` is what is played and expected, first in the message layer and then in the data
+//! layer, `tap` records, `contacts` are the address books, `show` prints, `keep` says how to go on.
 
 mod contacts;
 mod keep;
@@ -23,12 +23,14 @@ use super::log::LogArgs;
 use super::{Exit, complain};
 use crate::net::drain;
 use crate::policy::{Log, LogFormat};
+use crate::seal::Layer;
 
 use show::Show;
 
 /// Shows it at work: a server, a gateway, an agent and a client on this machine.
 ///
-/// Contacts are synchronized both ways, in XML and in WBXML, and clients that must not get through are refused. At each
+/// Contacts are synchronized both ways, in XML and in WBXML, and clients that must not get through are refused: in the
+/// message layer, which seals whole messages, and in the data layer, which encrypts the user's data inside them. At each
 /// step you see what the client sent, what went over the wire, and what an eavesdropper has of it. Needs no files and no
 /// network, listens on loopback only, and leaves nothing behind. The exit status is 0 if all was as it should be, and
 /// otherwise 70.
@@ -38,12 +40,35 @@ use show::Show;
   syncseal demo | grep wire       only what went over the wire
   syncseal demo --keep            then try it with a client of your own")]
 pub(super) struct Args {
+    /// The layer of protection to show.
+    #[arg(long, value_enum, default_value_t = Layers::Both)]
+    layer: Layers,
+
     /// Leave server, gateway and agent running until SIGINT or SIGTERM, and say how to reach them.
     #[arg(long)]
     keep: bool,
 
     #[command(flatten)]
     log: LogArgs,
+}
+
+/// Which layers are shown.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Layers {
+    Data,
+    Message,
+    Both,
+}
+
+impl Layers {
+    /// In the order in which they are shown.
+    fn all(self) -> &'static [Layer] {
+        match self {
+            Self::Data => &[Layer::Data],
+            Self::Message => &[Layer::Message],
+            Self::Both => &[Layer::Message, Layer::Data],
+        }
+    }
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Exit> {
@@ -53,8 +78,8 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
     runtime.block_on(async {
         let signals = drain::on_signals().map_err(cannot_go_on)?;
         let mut show = Show::new();
-        let stage = tokio::select! {
-            stage = steps::play(&mut show) => stage?,
+        let (stage, lines) = tokio::select! {
+            played = steps::play(&mut show, args.layer.all()) => played?,
             () = signals.draining() => return Err(Exit::Forced),
         };
         if show.failed() > 0 {
@@ -62,7 +87,7 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
             return Err(Exit::Internal);
         }
         if args.keep {
-            keep::say_how(&mut show, &stage);
+            keep::say_how(&mut show, &stage, &lines);
             signals.draining().await;
         }
         tokio::select! {

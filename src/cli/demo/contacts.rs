@@ -7,7 +7,8 @@ use std::path::PathBuf;
 /// A contact that the demo makes up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Contact {
-    file: &'static str,
+    /// The file's name, which is its address in SyncML, too.
+    pub(super) file: &'static str,
     pub(super) name: &'static str,
     pub(super) phone: &'static str,
 }
@@ -21,8 +22,12 @@ pub(super) const INGRID: Contact = Contact { file: "ingrid.vcf", name: "Ingrid S
 pub(super) const KOFI: Contact = Contact { file: "kofi.vcf", name: "Kofi Mensah", phone: "+1-202-555-0175" };
 pub(super) const NOOR: Contact = Contact { file: "noor.vcf", name: "Noor Haddad", phone: "+1-202-555-0184" };
 
+pub(super) const LUCIA: Contact = Contact { file: "lucia.vcf", name: "Lucia Moreno", phone: "+1-202-555-0136" };
+/// Lucia with another number.
+pub(super) const LUCIA_MOVED: Contact = Contact { phone: "+1-202-555-0151", ..LUCIA };
+
 /// All of them.
-pub(super) const ALL: [Contact; 7] = [MIRA, MIRA_MOVED, JONAS, TOMAS, INGRID, KOFI, NOOR];
+pub(super) const ALL: [Contact; 9] = [MIRA, MIRA_MOVED, JONAS, TOMAS, INGRID, KOFI, NOOR, LUCIA, LUCIA_MOVED];
 
 impl Contact {
     fn card(&self) -> String {
@@ -70,6 +75,12 @@ impl Book {
         }
         cards.sort_unstable();
         Ok(cards)
+    }
+
+    /// Those of [all](ALL) that are in it.
+    pub(super) fn contacts(&self) -> io::Result<Vec<Contact>> {
+        let cards = self.cards()?;
+        Ok(ALL.into_iter().filter(|contact| cards.contains(&contact.card())).collect())
     }
 
     /// Whether it holds exactly these contacts.

@@ -3,23 +3,26 @@
 use std::env;
 
 use super::show::Show;
-use super::stage::{PASSWORD, Stage, USER, url};
+use super::stage::{Line, PASSWORD, Stage, USER, url};
 
 /// Lets everything run on without recording, and prints where it is and the commands that use it.
-pub(super) fn say_how(show: &mut Show, stage: &Stage) {
-    stage.wire.stop_recording();
+pub(super) fn say_how(show: &mut Show, stage: &Stage, lines: &[Line]) {
+    lines.iter().for_each(|line| line.wire.stop_recording());
     stage.behind.stop_recording();
-    let (agent, gateway, files) = (url(stage.agent), url(stage.gateway), stage.directory().display());
+    let (gateway, files) = (url(stage.gateway), stage.directory().display());
+    let agent = lines.first().map(|line| url(line.agent)).unwrap_or_default();
     let curl = "curl -s -H 'content-type: application/vnd.syncml+xml'";
     let program = env::current_exe().map_or_else(|_| "syncseal".to_owned(), |program| program.display().to_string());
     let inspect = format!("{program} inspect -");
     let message = stage.message_file();
     let message = format!("--data-binary @{}", message.display());
 
-    show.heading("Server, gateway and agent go on until SIGINT (Ctrl-C) or SIGTERM; nothing is recorded any more");
+    show.heading("Server, gateway and agents go on until SIGINT (Ctrl-C) or SIGTERM; nothing is recorded any more");
     show.line("server", &url(stage.server));
     show.line("gateway", &gateway);
-    show.line("agent", &agent);
+    for Line { layer, agent, .. } in lines {
+        show.line("agent", &format!("{}   in the {} layer", url(*agent), layer.name()));
+    }
     show.line("files", &format!("{files}   policies, key, address books; gone in the end"));
 
     show.heading("With curl: a first message to the agent, which seals it");

@@ -114,6 +114,14 @@ impl Show {
         }
     }
 
+    /// A document on the wire, whole, as `inspect` shows it.
+    pub(super) fn sealed_document(&mut self, label: &str, message: &HttpMessage) {
+        let HttpMessage { start_line, content_type, .. } = message;
+        self.line(label, &format!("{start_line}   {content_type}   {} bytes", digits(message.body().len())));
+        let text: Vec<String> = inspect::text(message.body()).lines().skip(1).map(str::to_owned).collect();
+        self.lines(label, &text);
+    }
+
     fn lines(&mut self, label: &str, lines: &[String]) {
         lines.iter().for_each(|line| self.line(label, &format!("  {line}")));
     }

@@ -1,4 +1,4 @@
-//! What is on stage: the sample server, a gateway before it, an agent, and the taps on the two ways between them.
+//! What is on stage: the sample server, a gateway before it, agents, and the taps on the ways between them.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use super::contacts::{Book, INGRID, JONAS, KOFI, MIRA};
+use super::contacts::{Book, INGRID, KOFI};
 use super::show::Show;
 use super::tap::Tap;
 use super::{Exit, cannot_go_on};
@@ -20,6 +20,7 @@ use crate::net::drain::Trigger;
 use crate::net::server::Listener;
 use crate::policy::{AgentPolicy, Environment, GatewayPolicy};
 use crate::sample::{Config, Server};
+use crate::seal::Layer;
 use crate::session::WallClock;
 
 /// What the client shows to the server.
@@ -36,24 +37,27 @@ pub(super) struct Stage {
     directory: TempDir,
     trigger: Trigger,
     pin: String,
-    /// Between agents and gateway.
-    pub(super) wire: Tap,
     /// Between gateway and server.
     pub(super) behind: Tap,
     pub(super) server: SocketAddr,
     pub(super) gateway: SocketAddr,
-    pub(super) agent: SocketAddr,
-    pub(super) client_book: Book,
     pub(super) server_book: Book,
 }
 
+/// An agent of one layer, and its way to the gateway.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) layer: Layer,
+    pub(super) agent: SocketAddr,
+    pub(super) wire: Tap,
+}
+
 impl Stage {
-    /// Starts the server, a gateway with a fresh key, and an agent, and shows their policies.
-    pub(super) async fn set_up(show: &mut Show) -> Result<Self, Exit> {
+    /// Starts the server, and a gateway with a fresh key that takes these layers, and shows its policy.
+    pub(super) async fn set_up(show: &mut Show, layers: &[Layer]) -> Result<Self, Exit> {
         let directory = TempDir::with_prefix("syncseal-demo-").map_err(cannot_go_on)?;
         let dir = directory.path();
         let trigger = Trigger::new();
-        let client_book = Book::new(dir.join("client"), &[MIRA, JONAS]).map_err(cannot_go_on)?;
         let server_book = Book::new(dir.join("server"), &[INGRID, KOFI]).map_err(cannot_go_on)?;
 
         let config = Config { user: USER.into(), password: PASSWORD.into(), ..Config::default() };
@@ -70,21 +74,32 @@ impl Stage {
         show.line("policy", &format!("$ syncseal keygen gateway.pem       (RSA, {KEY_BITS} bits, fresh)"));
         show.line("policy", &pin);
 
-        let text = gateway_policy(behind.addr());
+        let text = gateway_policy(behind.addr(), layers);
         show_policy(show, "gateway.toml", &text);
         let gateway = start_gateway(dir, &trigger, "gateway.toml", &text).await?;
-        let wire = Tap::before(gateway).await.map_err(cannot_go_on)?;
-        let text = agent_policy(wire.addr(), &pin);
-        show_policy(show, "agent.toml", &text);
-        let agent = start_agent(dir, &trigger, "agent.toml", &text).await?;
-        Ok(Self { directory, trigger, pin, wire, behind, server, gateway, agent, client_book, server_book })
+        Ok(Self { directory, trigger, pin, behind, server, gateway, server_book })
     }
 
-    /// Starts another agent, which asks for this algorithm and no other.
-    pub(super) async fn another_agent(&self, show: &mut Show, algorithm: Algorithm) -> Result<SocketAddr, Exit> {
+    /// Starts an agent of a layer with a way of its own to the gateway, and shows its policy.
+    pub(super) async fn line(&self, show: &mut Show, layer: Layer) -> Result<Line, Exit> {
+        let wire = Tap::before(self.gateway).await.map_err(cannot_go_on)?;
+        let text = agent_policy(wire.addr(), &self.pin, layer);
+        let name = format!("{}-agent.toml", layer.name());
+        show_policy(show, &name, &text);
+        let agent = start_agent(self.directory.path(), &self.trigger, &name, &text).await?;
+        Ok(Line { layer, agent, wire })
+    }
+
+    /// Starts another agent on the same way, which asks for this algorithm and no other.
+    pub(super) async fn another_agent(
+        &self,
+        show: &mut Show,
+        line: &Line,
+        algorithm: Algorithm,
+    ) -> Result<SocketAddr, Exit> {
         let crypto = format!("[crypto]\nalgorithms = [{:?}]\n", algorithm.name());
         crypto.lines().for_each(|line| show.line("policy", &format!("  {line}")));
-        let text = format!("{}\n{crypto}", agent_policy(self.wire.addr(), &self.pin));
+        let text = format!("{}\n{crypto}", agent_policy(line.wire.addr(), &self.pin, line.layer));
         start_agent(self.directory.path(), &self.trigger, "another-agent.toml", &text).await
     }
 
@@ -115,7 +130,8 @@ pub(super) fn url(addr: SocketAddr) -> String {
     format!("http://{addr}{PATH}")
 }
 
-fn gateway_policy(server: SocketAddr) -> String {
+fn gateway_policy(server: SocketAddr, layers: &[Layer]) -> String {
+    let layers: Vec<_> = layers.iter().map(|layer| layer.name()).collect();
     format!(
         "version = 1\n\n\
          [gateway]\n\
@@ -125,20 +141,23 @@ fn gateway_policy(server: SocketAddr) -> String {
          algorithms = [{:?}]  # no other is allowed\n\n\
          [[route]]\n\
          path = {PATH:?}\n\
-         upstream = \"http://{server}\"  # the server\n",
+         upstream = \"http://{server}\"  # the server\n\
+         layers = {layers:?}\n",
         Algorithm::A256Gcm.name(),
     )
 }
 
-fn agent_policy(gateway: SocketAddr, pin: &str) -> String {
+fn agent_policy(gateway: SocketAddr, pin: &str, layer: Layer) -> String {
     format!(
         "version = 1\n\n\
          [agent]\n\
          listen = [\"127.0.0.1:0\"]\n\
          gateway = {:?}\n\
          key = \"gateway.pub.pem\"\n\
-         pin = {pin:?}\n",
-        url(gateway)
+         pin = {pin:?}\n\
+         layer = {:?}\n",
+        url(gateway),
+        layer.name(),
     )
 }
 

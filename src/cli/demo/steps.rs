@@ -1,32 +1,42 @@
-//! What is played, step by step, and what is expected of each.
+//! What is played, step by step, and what is expected of each: here what is common to both layers, and the message
+//! layer; the data layer in `data`.
+
+mod data;
 
 use std::net::SocketAddr;
 
 use bytes::BytesMut;
 use memchr::memmem;
 
-use super::contacts::{self, Contact, INGRID, JONAS, KOFI, MIRA, MIRA_MOVED, NOOR, TOMAS};
+use super::contacts::{self, Book, Contact, INGRID, JONAS, KOFI, MIRA, MIRA_MOVED, NOOR, TOMAS};
 use super::show::{Show, digits};
-use super::stage::{PASSWORD, Stage, USER, url};
-use super::tap::{self, HttpExchange, HttpMessage, Tap};
+use super::stage::{Line, PASSWORD, Stage, USER, url};
+use super::tap::{self, Change, HttpExchange, HttpMessage, Tap};
 use super::{Exit, cannot_go_on};
 use crate::crypto::{Algorithm, NamedGroup};
 use crate::sample::{Client, ClientConfig, Counts, Exchange, Mode, Report, SyncError};
 use crate::seal::{self, Layer, Reason, Refusal, RefusalReason, SealedRequest, VersionedInit};
 use crate::syncml::{Document, Form, Limits};
 
-/// The device that the client is.
-const DEVICE: &str = "demo-phone";
+/// Plays everything in these layers, and leaves the stage running with the agents that were used. The page says what did
+/// not hold.
+pub(super) async fn play(show: &mut Show, layers: &[Layer]) -> Result<(Stage, Vec<Line>), Exit> {
+    show.heading("A server, and a gateway before it, on this machine");
+    let stage = Stage::set_up(show, layers).await?;
+    let mut lines = Vec::new();
+    for layer in layers {
+        lines.push(match layer {
+            Layer::Message => message_layer(show, &stage).await?,
+            Layer::Data => data::data_layer(show, &stage).await?,
+        });
+    }
+    show.table();
+    Ok((stage, lines))
+}
 
-/// Plays everything, and leaves the stage running. The page says what did not hold.
-pub(super) async fn play(show: &mut Show) -> Result<Stage, Exit> {
-    show.heading("A server, a gateway before it, and an agent, on this machine");
-    let stage = Stage::set_up(show).await?;
-    show.line("ways", "");
-    show.line("ways", "client --SyncML--> agent --sealed--> gateway --SyncML--> server");
-    show.line("ways", &format!("the wire between agent and gateway is recorded at {}", stage.wire.addr()));
-
-    let mut play = Play { show, stage, recorded: None, server_sessions: Vec::new() };
+async fn message_layer(show: &mut Show, stage: &Stage) -> Result<Line, Exit> {
+    show.heading("The message layer: an agent seals whole messages");
+    let mut play = Play::begin(show, stage, Layer::Message, "demo-phone", &[MIRA, JONAS]).await?;
     play.handshake_and_slow_sync().await?;
     play.changes_on_both_sides()?;
     play.two_way_sync().await?;
@@ -35,13 +45,17 @@ pub(super) async fn play(show: &mut Show) -> Result<Stage, Exit> {
     play.forbidden_algorithm(Algorithm::ChaCha20Poly1305, Reason::AlgorithmUnsupported).await?;
     play.replayed_request().await?;
     play.tampered_request().await?;
-    play.end()?;
-    Ok(play.stage)
+    play.end(&[MIRA_MOVED, JONAS, TOMAS, KOFI, NOOR])?;
+    Ok(play.line)
 }
 
 struct Play<'s> {
     show: &'s mut Show,
-    stage: Stage,
+    stage: &'s Stage,
+    line: Line,
+    /// The client's own address, and its address book.
+    device: &'static str,
+    book: Book,
     /// A numbered request of the last sync.
     recorded: Option<HttpMessage>,
     /// The ids that the server gave to sessions, which stand for credentials once they are known.
@@ -63,27 +77,6 @@ struct Scene {
 }
 
 impl Scene {
-    /// Lets the client sync with what listens at `addr`, over a wire that is recorded.
-    async fn play(stage: &Stage, wire: &Tap, addr: SocketAddr, form: Form, mode: Mode) -> Self {
-        let config = ClientConfig {
-            device: DEVICE.into(),
-            user: USER.into(),
-            password: PASSWORD.into(),
-            form,
-            ..ClientConfig::new(url(addr))
-        };
-        let client = Client::new(stage.client_book.directory(), config);
-        let (wire_before, server_before) = (wire.exchanges().len(), stage.behind.exchanges().len());
-        let mut said = Vec::new();
-        let observe = &mut |exchange: Exchange<'_>| {
-            said.push(Said { request: exchange.request.to_vec(), response: exchange.response.to_vec() });
-        };
-        let outcome = client.sync(mode, observe).await;
-        let wire = wire.exchanges().split_off(wire_before);
-        let server = stage.behind.exchanges().split_off(server_before);
-        Self { said, outcome, wire, server }
-    }
-
     /// The bytes of the client's messages and their answers.
     fn plain(&self) -> usize {
         self.said.iter().map(|said| said.request.len() + said.response.len()).sum()
@@ -109,14 +102,51 @@ impl Scene {
     }
 }
 
-impl Play<'_> {
+impl<'s> Play<'s> {
+    /// Starts an agent of a layer for a client with these contacts.
+    async fn begin(
+        show: &'s mut Show,
+        stage: &'s Stage,
+        layer: Layer,
+        device: &'static str,
+        contacts: &[Contact],
+    ) -> Result<Self, Exit> {
+        let book = Book::new(stage.directory().join(device), contacts).map_err(cannot_go_on)?;
+        let line = stage.line(show, layer).await?;
+        show.line("ways", "");
+        show.line("ways", "client --SyncML--> agent --sealed--> gateway --SyncML--> server");
+        show.line("ways", &format!("the wire between agent and gateway is recorded at {}", line.wire.addr()));
+        Ok(Self { show, stage, line, device, book, recorded: None, server_sessions: Vec::new() })
+    }
+
+    /// Lets the client sync with what listens at `addr`, over a wire that is recorded.
+    async fn scene(&self, wire: &Tap, addr: SocketAddr, form: Form, mode: Mode) -> Scene {
+        let config = ClientConfig {
+            device: self.device.into(),
+            user: USER.into(),
+            password: PASSWORD.into(),
+            form,
+            ..ClientConfig::new(url(addr))
+        };
+        let client = Client::new(self.book.directory(), config);
+        let (wire_before, server_before) = (wire.exchanges().len(), self.stage.behind.exchanges().len());
+        let mut said = Vec::new();
+        let observe = &mut |exchange: Exchange<'_>| {
+            said.push(Said { request: exchange.request.to_vec(), response: exchange.response.to_vec() });
+        };
+        let outcome = client.sync(mode, observe).await;
+        let wire = wire.exchanges().split_off(wire_before);
+        let server = self.stage.behind.exchanges().split_off(server_before);
+        Scene { said, outcome, wire, server }
+    }
+
     /// Lets the client sync through the agent that was started first.
     async fn sync(&mut self, form: Form, mode: Mode) -> Scene {
-        self.sync_through(self.stage.agent, form, mode).await
+        self.sync_through(self.line.agent, form, mode).await
     }
 
     async fn sync_through(&mut self, agent: SocketAddr, form: Form, mode: Mode) -> Scene {
-        let scene = Scene::play(&self.stage, &self.stage.wire, agent, form, mode).await;
+        let scene = self.scene(&self.line.wire, agent, form, mode).await;
         for Said { response, .. } in &scene.said {
             let session = server_session(form, response);
             self.server_sessions.extend(session.filter(|session| !self.server_sessions.contains(session)));
@@ -162,7 +192,7 @@ impl Play<'_> {
     }
 
     fn changes_on_both_sides(&mut self) -> Result<(), Exit> {
-        let Stage { client_book, server_book, .. } = &self.stage;
+        let (client_book, Stage { server_book, .. }) = (&self.book, self.stage);
         client_book.put(&MIRA_MOVED).and_then(|()| client_book.put(&TOMAS)).map_err(cannot_go_on)?;
         server_book.remove(&INGRID).and_then(|()| server_book.put(&NOOR)).map_err(cannot_go_on)?;
         let differ = client_book.cards().map_err(cannot_go_on)? != server_book.cards().map_err(cannot_go_on)?;
@@ -196,7 +226,7 @@ impl Play<'_> {
     /// A client that goes past the agent. Its wire is another recording, in which what is looked for can be found.
     async fn without_encryption(&mut self) -> Result<(), Exit> {
         let wire = Tap::before(self.stage.gateway).await.map_err(cannot_go_on)?;
-        let scene = Scene::play(&self.stage, &wire, wire.addr(), Form::Xml, Mode::Slow).await;
+        let scene = self.scene(&wire, wire.addr(), Form::Xml, Mode::Slow).await;
         self.show.step("A client without encryption is refused");
         let mut refused = None;
         if let Some(Said { request, response }) = scene.said.first() {
@@ -228,7 +258,7 @@ impl Play<'_> {
         let name = algorithm.name();
         self.show.step(&format!("An agent that asks for {name} is refused"));
         self.show.line("policy", "The gateway's policy allows A256GCM alone; this agent's has:");
-        let agent = self.stage.another_agent(self.show, algorithm).await?;
+        let agent = self.stage.another_agent(self.show, &self.line, algorithm).await?;
         let scene = self.sync_through(agent, Form::Wbxml, Mode::TwoWay).await;
         let mut refused = None;
         if let Some(HttpExchange { request, response }) = scene.wire.first() {
@@ -273,7 +303,7 @@ impl Play<'_> {
     /// Someone on the wire changes a bit of what passes.
     async fn tampered_request(&mut self) -> Result<(), Exit> {
         // After the handshake.
-        self.stage.wire.tamper_with(2);
+        self.line.wire.tamper(1, Change::LastBit);
         let scene = self.sync(Form::Wbxml, Mode::TwoWay).await;
         self.show.step("A request that was changed on its way is refused");
         self.show.line("wire", "Someone flips the last bit of the client's first message on its way:");
@@ -299,18 +329,16 @@ impl Play<'_> {
         Ok(())
     }
 
-    fn end(&mut self) -> Result<(), Exit> {
-        self.show.table();
+    fn end(&mut self, contacts: &[Contact]) -> Result<(), Exit> {
         self.show.heading("Address books");
-        let Stage { client_book, server_book, .. } = &self.stage;
-        let client = client_book.cards().map_err(cannot_go_on)?;
-        let server = server_book.cards().map_err(cannot_go_on)?;
-        for Contact { name, phone, .. } in [MIRA_MOVED, JONAS, TOMAS, KOFI, NOOR] {
+        let client = self.book.cards().map_err(cannot_go_on)?;
+        let server = self.stage.server_book.cards().map_err(cannot_go_on)?;
+        for Contact { name, phone, .. } in contacts {
             let has = |cards: &[String]| cards.iter().any(|card| card.contains(name) && card.contains(phone));
             let [client, server] = [has(&client), has(&server)].map(|has| if has { "yes" } else { "no" });
             self.show.line("", &format!("{name:<16} {phone}   client: {client}   server: {server}"));
         }
-        let equal = client == server && client.len() == 5;
+        let equal = client == server && client.len() == contacts.len();
         self.show.check(equal, &format!("both address books hold the same {} contacts", client.len()));
         Ok(())
     }
@@ -333,11 +361,15 @@ impl Play<'_> {
     /// the proof that there is no more.
     fn eavesdrop(&mut self, exchanges: &[HttpExchange], contact: &Contact) {
         self.show.sizes_and_times(exchanges);
-        let Self { show, stage, server_sessions, .. } = self;
-        show.line("spy", &format!("and nothing else. Looked for in all {} bytes recorded:", digits(stage.wire.len())));
-        let mut look_for = |what: String, wanted: &[&str]| {
-            show.found(&what, wanted.iter().any(|wanted| stage.wire.has(wanted.as_bytes())), false);
-        };
+        let Self { show, line: Line { layer, wire, .. }, device, server_sessions, .. } = self;
+        let has_structure = *layer == Layer::Data;
+        if has_structure {
+            show.line("spy", "and the structure of documents: commands, addresses of devices, databases and contacts,");
+            show.line("spy", "the kind of credentials, the server's session id, which the gateway ties to its owner;");
+        }
+        show.line("spy", &format!("and nothing else. Looked for in all {} bytes recorded:", digits(wire.len())));
+        let has = |wanted: &[&str]| wanted.iter().any(|wanted| wire.has(wanted.as_bytes()));
+        let mut look_for = |what: String, wanted: &[&str]| show.found(&what, has(wanted), false);
         look_for(format!("name          {}", contact.name), &[contact.name]);
         look_for(format!("phone number  {}", contact.phone), &[contact.phone]);
         let others: Vec<&str> = contacts::ALL.iter().flat_map(|other| [other.name, other.phone]).collect();
@@ -346,7 +378,13 @@ impl Play<'_> {
         look_for(format!("password      {PASSWORD}"), &[PASSWORD]);
         look_for("both in base64, as SyncML has them".into(), &[&credentials()]);
         let sessions: Vec<&str> = server_sessions.iter().map(String::as_str).collect();
-        look_for(format!("session id    {}", sessions.last().unwrap_or(&"")), &sessions);
+        let session = format!("session id    {}", sessions.last().unwrap_or(&""));
+        show.found(&session, has(&sessions), has_structure && !sessions.is_empty());
+        if has_structure {
+            for (what, address) in [("device  ", *device), ("database", DATABASE), ("contact ", contact.file)] {
+                show.found(&format!("address of {what}   {address}"), has(&[address]), true);
+            }
+        }
     }
 
     fn expect_report(&mut self, scene: &Scene, slow: bool, sent: Counts, received: Counts) {
@@ -358,9 +396,8 @@ impl Play<'_> {
     }
 
     fn expect_books(&mut self, contacts: &[Contact]) -> Result<(), Exit> {
-        let Stage { client_book, server_book, .. } = &self.stage;
-        let client = client_book.holds(contacts).map_err(cannot_go_on)?;
-        let server = server_book.holds(contacts).map_err(cannot_go_on)?;
+        let client = self.book.holds(contacts).map_err(cannot_go_on)?;
+        let server = self.stage.server_book.holds(contacts).map_err(cannot_go_on)?;
         self.show.check(client && server, &format!("both address books hold the same {} contacts", contacts.len()));
         Ok(())
     }
@@ -383,6 +420,9 @@ impl Play<'_> {
         self.show.row(step, 2 * scene.wire.len(), scene.plain(), scene.sealed(), refused(reason));
     }
 }
+
+/// The address of the contacts, as the sample has it.
+const DATABASE: &str = "./contacts";
 
 const NONE: Counts = Counts { added: 0, replaced: 0, deleted: 0 };
 

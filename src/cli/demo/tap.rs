@@ -4,7 +4,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,9 +29,38 @@ pub(super) struct Tap {
 struct Wire {
     since: Instant,
     is_recording: AtomicBool,
-    /// The how many-th request from now is changed on its way; 0 for none.
-    tampering: AtomicUsize,
+    /// What is done to a request that is still to come.
+    tampering: Mutex<Option<Tampering>>,
     connections: Mutex<Vec<Arc<Connection>>>,
+}
+
+/// A change to the request before which so many others go.
+#[derive(Debug)]
+struct Tampering {
+    before: usize,
+    change: Change,
+}
+
+/// What an attacker does to a request on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Flips the last bit.
+    LastBit,
+    /// Writes other bytes, as many, over the first ones like these.
+    Overwrite { from: &'static str, to: &'static str },
+}
+
+impl Change {
+    fn apply(self, request: &mut [u8]) {
+        match self {
+            Self::LastBit => request.last_mut().into_iter().for_each(|byte| *byte ^= 1),
+            Self::Overwrite { from, to } => {
+                let at = memmem::find(request, from.as_bytes());
+                let place = at.and_then(|at| request.get_mut(at..at + to.len()));
+                place.into_iter().for_each(|place| place.copy_from_slice(to.as_bytes()));
+            }
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -79,7 +108,7 @@ impl Tap {
         let wire = Arc::new(Wire {
             since: Instant::now(),
             is_recording: true.into(),
-            tampering: 0.into(),
+            tampering: Mutex::default(),
             connections: Mutex::default(),
         });
         let accepting = tokio::spawn(accept(listener, to, Arc::clone(&wire)));
@@ -114,9 +143,9 @@ impl Tap {
         self.fold(false, |found, stream| found || finder.find(&stream.bytes).is_some())
     }
 
-    /// Flips the last bit of the `nth` request from now, the next being the first. The recording keeps what was sent.
-    pub(super) fn tamper_with(&self, nth: usize) {
-        self.wire.tampering.store(nth, Ordering::Relaxed);
+    /// Changes the request that comes after so many others from now. The recording keeps what was sent.
+    pub(super) fn tamper(&self, before: usize, change: Change) {
+        *lock(&self.wire.tampering) = Some(Tampering { before, change });
     }
 
     /// Goes on relaying without keeping anything.
@@ -178,29 +207,46 @@ async fn relay(
     direction: fn(&Connection) -> (&Mutex<Stream>, bool),
 ) {
     let mut buffer = vec![0; 64 << 10];
+    // What goes on next: all that came, unless a request is waited for to be changed.
+    let mut held = Vec::new();
     while let Ok(len @ 1..) = from.read(&mut buffer).await {
-        let Some(chunk) = buffer.get_mut(..len) else { return };
+        let chunk = buffer.get(..len).unwrap_or_default();
+        held.extend_from_slice(chunk);
         if wire.is_recording.load(Ordering::Relaxed) {
             let (stream, is_request) = direction(&connection);
             let complete = lock(stream).hear(chunk, wire.since.elapsed());
-            if is_request && (0..complete).any(|_| wire.is_its_turn()) {
-                // A request that is complete ends with this chunk, for the next one waits for its response.
-                chunk.last_mut().into_iter().for_each(|byte| *byte ^= 1);
+            if is_request && complete == 0 && lock(&wire.tampering).is_some() {
+                continue;
+            }
+            if is_request && complete > 0 {
+                // It ends with this chunk, for the next one waits for its response.
+                wire.turn().into_iter().for_each(|change| change.apply(&mut held));
             }
         }
-        if to.write_all(chunk).await.is_err() {
+        if to.write_all(&held).await.is_err() {
             return;
         }
+        held.clear();
     }
     // The other side may be gone already.
     let _ = to.shutdown().await;
 }
 
 impl Wire {
-    /// Counts a request; whether it is the one to be changed.
-    fn is_its_turn(&self) -> bool {
-        let count = |left: usize| left.checked_sub(1);
-        self.tampering.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count) == Ok(1)
+    /// Counts a request, and gives what is to be done to it.
+    fn turn(&self) -> Option<Change> {
+        let mut tampering = lock(&self.tampering);
+        match tampering.as_mut()? {
+            Tampering { before: 0, change } => {
+                let change = *change;
+                *tampering = None;
+                Some(change)
+            }
+            Tampering { before, .. } => {
+                *before -= 1;
+                None
+            }
+        }
     }
 }
 
@@ -295,10 +341,10 @@ mod tests {
     async fn what_passes_is_kept_and_the_request_that_is_meant_is_changed() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let tap = Tap::before(listener.local_addr().unwrap()).await.unwrap();
-        tap.tamper_with(2);
+        tap.tamper(1, Change::LastBit);
         let server = tokio::spawn(async move {
             let mut arrived = Vec::new();
-            for _ in 0..3 {
+            for _ in 0..4 {
                 let (mut socket, _) = listener.accept().await.unwrap();
                 let mut request = vec![0; REQUEST.len()];
                 socket.read_exact(&mut request).await.unwrap();
@@ -310,13 +356,23 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(replay(tap.addr(), REQUEST).await.unwrap().body(), b"pong");
         }
+        // Wherever in the request, and however it is cut on its way.
+        tap.tamper(0, Change::Overwrite { from: "/a", to: "/b" });
+        let mut socket = TcpStream::connect(tap.addr()).await.unwrap();
+        let (head, body) = REQUEST.split_at(20);
+        socket.write_all(head).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        socket.write_all(body).await.unwrap();
+        let mut response = vec![0; RESPONSE.len()];
+        socket.read_exact(&mut response).await.unwrap();
         let arrived = server.await.unwrap();
         assert!(arrived[0] == REQUEST && arrived[2] == REQUEST);
         assert!(arrived[1].ends_with(b"pinf"));
+        assert!(arrived[3].starts_with(b"POST /b HTTP/1.1") && arrived[3][7..] == REQUEST[7..]);
 
-        assert_eq!(tap.exchanges().len(), 3);
-        assert_eq!(tap.len(), 3 * (REQUEST.len() + RESPONSE.len()));
+        assert_eq!(tap.exchanges().len(), 4);
+        assert_eq!(tap.len(), 4 * (REQUEST.len() + RESPONSE.len()));
         assert!(tap.has(b"ping") && tap.has(b"pong"));
-        assert!(!tap.has(b"pinf") && !tap.has(b"pingping"));
+        assert!(!tap.has(b"pinf") && !tap.has(b"/b") && !tap.has(b"pingping"));
     }
 }
