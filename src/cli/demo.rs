@@ -16,6 +16,7 @@ mod tap;
 
 use std::fmt::Display;
 
+use tempfile::TempDir;
 use tokio::runtime;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
@@ -74,12 +75,14 @@ impl Layers {
 pub(super) fn run(args: &Args) -> Result<(), Exit> {
     // What is logged would stand between what is shown.
     args.log.start(&Log { format: LogFormat::Auto, filter: Targets::new().with_default(LevelFilter::OFF) });
+    // Gone after the runtime, which waits for what is still being done to files.
+    let directory = TempDir::with_prefix("syncseal-demo-").map_err(cannot_go_on)?;
     let runtime = runtime::Builder::new_multi_thread().enable_all().build().map_err(cannot_go_on)?;
     runtime.block_on(async {
         let signals = drain::on_signals().map_err(cannot_go_on)?;
         let mut show = Show::new();
         let (stage, lines) = tokio::select! {
-            played = steps::play(&mut show, args.layer.all()) => played?,
+            played = steps::play(&mut show, directory.path(), args.layer.all()) => played?,
             () = signals.draining() => return Err(Exit::Forced),
         };
         if show.failed() > 0 {

@@ -5,7 +5,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 use super::contacts::{Book, INGRID, KOFI};
@@ -31,10 +30,10 @@ pub(super) const PATH: &str = "/sync";
 /// The length of the gateway's key, which is what `keygen` makes if it is not told otherwise.
 const KEY_BITS: usize = 3072;
 
-/// Everything that runs. Dropped, it leaves nothing behind.
+/// Everything that runs, with its files in one directory.
 #[derive(Debug)]
 pub(super) struct Stage {
-    directory: TempDir,
+    directory: PathBuf,
     trigger: Trigger,
     pin: String,
     /// Between gateway and server.
@@ -54,9 +53,7 @@ pub(super) struct Line {
 
 impl Stage {
     /// Starts the server, and a gateway with a fresh key that takes these layers, and shows its policy.
-    pub(super) async fn set_up(show: &mut Show, layers: &[Layer]) -> Result<Self, Exit> {
-        let directory = TempDir::with_prefix("syncseal-demo-").map_err(cannot_go_on)?;
-        let dir = directory.path();
+    pub(super) async fn set_up(show: &mut Show, dir: &Path, layers: &[Layer]) -> Result<Self, Exit> {
         let trigger = Trigger::new();
         let server_book = Book::new(dir.join("server"), &[INGRID, KOFI]).map_err(cannot_go_on)?;
 
@@ -77,7 +74,7 @@ impl Stage {
         let text = gateway_policy(behind.addr(), layers);
         show_policy(show, "gateway.toml", &text);
         let gateway = start_gateway(dir, &trigger, "gateway.toml", &text).await?;
-        Ok(Self { directory, trigger, pin, behind, server, gateway, server_book })
+        Ok(Self { directory: dir.to_owned(), trigger, pin, behind, server, gateway, server_book })
     }
 
     /// Starts an agent of a layer with a way of its own to the gateway, and shows its policy.
@@ -86,7 +83,7 @@ impl Stage {
         let text = agent_policy(wire.addr(), &self.pin, layer);
         let name = format!("{}-agent.toml", layer.name());
         show_policy(show, &name, &text);
-        let agent = start_agent(self.directory.path(), &self.trigger, &name, &text).await?;
+        let agent = start_agent(&self.directory, &self.trigger, &name, &text).await?;
         Ok(Line { layer, agent, wire })
     }
 
@@ -100,17 +97,17 @@ impl Stage {
         let crypto = format!("[crypto]\nalgorithms = [{:?}]\n", algorithm.name());
         crypto.lines().for_each(|line| show.line("policy", &format!("  {line}")));
         let text = format!("{}\n{crypto}", agent_policy(line.wire.addr(), &self.pin, line.layer));
-        start_agent(self.directory.path(), &self.trigger, "another-agent.toml", &text).await
+        start_agent(&self.directory, &self.trigger, "another-agent.toml", &text).await
     }
 
     /// Where the files are.
     pub(super) fn directory(&self) -> &Path {
-        self.directory.path()
+        &self.directory
     }
 
     /// A file with a first message of the client's, once there was one.
     pub(super) fn message_file(&self) -> PathBuf {
-        self.directory.path().join("message.xml")
+        self.directory.join("message.xml")
     }
 
     /// Writes that file.

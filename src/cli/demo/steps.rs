@@ -4,6 +4,7 @@
 mod data;
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use bytes::BytesMut;
 use memchr::memmem;
@@ -20,9 +21,9 @@ use crate::syncml::{Document, Form, Limits};
 
 /// Plays everything in these layers, and leaves the stage running with the agents that were used. The page says what did
 /// not hold.
-pub(super) async fn play(show: &mut Show, layers: &[Layer]) -> Result<(Stage, Vec<Line>), Exit> {
+pub(super) async fn play(show: &mut Show, directory: &Path, layers: &[Layer]) -> Result<(Stage, Vec<Line>), Exit> {
     show.heading("A server, and a gateway before it, on this machine");
-    let stage = Stage::set_up(show, layers).await?;
+    let stage = Stage::set_up(show, directory, layers).await?;
     let mut lines = Vec::new();
     for layer in layers {
         lines.push(match layer {
