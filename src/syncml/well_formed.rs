@@ -6,7 +6,9 @@ use super::{Fault, xml};
 
 /// Holds bytes that are UTF-8 to the characters that XML has (production 2).
 pub(super) fn characters(bytes: &[u8]) -> Result<(), Fault> {
-    if bytes.iter().any(|&b| b < b' ' && !matches!(b, b'\t' | b'\n' | b'\r')) {
+    // Without a way out in the middle, a chunk is looked at many bytes at a time.
+    let is_control = |b: u8| (b < b' ') & (b != b'\t') & (b != b'\n') & (b != b'\r');
+    if bytes.chunks(256).any(|chunk| chunk.iter().fold(false, |found, &b| found | is_control(b))) {
         return Err(Fault::Character);
     }
     // U+FFFE and U+FFFF are the only others; a surrogate is not UTF-8.
