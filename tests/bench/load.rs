@@ -3,11 +3,14 @@
 //!
 //!     bench-load tls    --url https://127.0.0.1:PORT/ --trust CERTIFICATE --size BYTES --exchanges N
 //!     bench-load sealed --url http://127.0.0.1:PORT/  --key PUBLIC_KEY    --size BYTES --exchanges N
+//!     bench-load open   --url http://127.0.0.1:PORT/  --key PUBLIC_KEY    --sessions N
+//!
+//! The last only opens sealed sessions, for measuring what they take up.
 //!
 //! Either protects with AES-256-GCM, under keys from an X25519 exchange.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -52,6 +55,18 @@ enum Mode {
         #[command(flatten)]
         load: Load,
     },
+    /// Opens sealed sessions, and sends nothing in them.
+    Open {
+        /// The gateway's public key.
+        #[arg(long)]
+        key: PathBuf,
+        /// Where the gateway listens.
+        #[arg(long)]
+        url: String,
+        /// How many sessions.
+        #[arg(long)]
+        sessions: u64,
+    },
 }
 
 #[derive(Clone, Debug, Args)]
@@ -73,7 +88,10 @@ struct Load {
 #[tokio::main]
 async fn main() -> Result<()> {
     let mode = Mode::parse();
-    let (Mode::Tls { load, .. } | Mode::Sealed { load, .. }) = &mode;
+    let load = match &mode {
+        Mode::Tls { load, .. } | Mode::Sealed { load, .. } => load,
+        Mode::Open { key, url, sessions } => return open(key, url, *sessions).await,
+    };
     let began = Instant::now();
     let tasks: Vec<_> = (0..load.connections).map(|nth| tokio::spawn(connection(mode.clone(), nth))).collect();
     for task in tasks {
@@ -81,6 +99,15 @@ async fn main() -> Result<()> {
     }
     let seconds = began.elapsed().as_secs_f64();
     println!("{} exchanges in {seconds:.2} s, {:.0} a second", load.exchanges, load.exchanges as f64 / seconds);
+    Ok(())
+}
+
+async fn open(key: &Path, url: &str, sessions: u64) -> Result<()> {
+    let client = client(RootCertStore::empty())?;
+    let recipient = RsaPublicKey::from_pem(&std::fs::read_to_string(key)?)?;
+    for _ in 0..sessions {
+        handshake(&client, url, &recipient).await?;
+    }
     Ok(())
 }
 
@@ -118,6 +145,8 @@ async fn connection(mode: Mode, nth: u64) -> Result<()> {
                 check(&load, response.body.len())?;
             }
         }
+        // It has no connections of its own.
+        Mode::Open { .. } => {}
     }
     Ok(())
 }
