@@ -90,7 +90,7 @@ fn mode(file: &Path) -> u32 {
 fn help_teaches_every_verb_by_an_example() {
     let dir = Path::new("/");
     let help = done(dir, &["--help"]);
-    for verb in ["gateway", "agent", "check", "keygen", "keyid", "inspect", "version"] {
+    for verb in ["gateway", "agent", "check", "keygen", "keyid", "keys", "inspect", "version"] {
         assert!(help.contains(&format!("\n  {verb} ")), "{verb} {help}");
         let own = done(dir, &[verb, "--help"]);
         assert!(own.contains("Example:\n  ") && own.contains(&format!("syncseal {verb}")), "{own}");

@@ -110,7 +110,7 @@ pub(super) fn make(file: &Path, bits: usize) -> Result<RsaPublicKey, Exit> {
 }
 
 /// `gateway.pub.pem` beside `gateway.pem`; `key.pub.pem` beside `key`.
-fn public_file(file: &Path) -> PathBuf {
+pub(super) fn public_file(file: &Path) -> PathBuf {
     if file.extension().is_some_and(|extension| extension == "pem") {
         return file.with_extension("pub.pem");
     }

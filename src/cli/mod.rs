@@ -12,6 +12,7 @@ mod gateway;
 mod inspect;
 mod keygen;
 mod keyid;
+mod keys;
 mod log;
 mod serve;
 mod version;
@@ -61,6 +62,7 @@ enum Verb {
     Check(check::Args),
     Keygen(keygen::Args),
     Keyid(keyid::Args),
+    Keys(keys::Args),
     Inspect(inspect::Args),
     Demo(demo::Args),
     Version(version::Args),
@@ -91,6 +93,7 @@ pub fn run(command: Command, env: &Environment) -> Result<(), Exit> {
         Verb::Check(args) => check::run(&args, env),
         Verb::Keygen(args) => keygen::run(&args),
         Verb::Keyid(args) => keyid::run(&args),
+        Verb::Keys(args) => keys::run(&args, env),
         Verb::Inspect(args) => inspect::run(&args),
         Verb::Demo(args) => demo::run(&args),
         Verb::Version(args) => version::run(&args),

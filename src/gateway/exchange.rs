@@ -328,6 +328,10 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         let checked = sealed.check(self.provider, &lane.accepts, self.keyring.at(self.now()))?;
         let early = self.check_time(&checked, record).await?;
         let kid = checked.kid().clone();
+        record.recipient = Some(match &kid {
+            Kid::Rsa(id) => id.to_string(),
+            Kid::Secret(_) => "secret".to_owned(),
+        });
         let (provider, random) = (self.provider, Arc::clone(&self.surroundings.random));
         let unwrapped = self.unwrapping.run(move || checked.unwrap_key(provider, &*random)).await?;
         let unwrapped = unwrapped.map_err(|_| Reason::Overloaded)?;

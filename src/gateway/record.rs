@@ -82,6 +82,9 @@ pub(super) struct Record {
     /// What exactly, where the reason alone does not help an operator.
     pub(super) cause: Option<String>,
     pub(super) sid: Option<Sid>,
+    /// Of an init request: the RSA key that the session key is wrapped for, or that it is wrapped under a secret. Whose secret,
+    /// as which device, is not for logs.
+    pub(super) recipient: Option<String>,
     pub(super) number: Option<Number>,
     pub(super) device: Option<Device>,
     /// The sealed session was told its end.
@@ -106,6 +109,7 @@ impl Record {
             reason: None,
             cause: None,
             sid: None,
+            recipient: None,
             number: None,
             device: None,
             end: false,
@@ -129,6 +133,7 @@ impl Record {
             peer = self.peer.map(tracing::field::display),
             route = self.route.as_deref(),
             sid = self.sid.map(tracing::field::display),
+            recipient = self.recipient.as_deref(),
             number = self.number.map(Number::value),
             device = self.device.map(tracing::field::display),
             decision = self.decision.name(),

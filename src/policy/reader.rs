@@ -27,6 +27,18 @@ impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Environment 
     }
 }
 
+impl Environment {
+    /// Whether it overrides this key of this table.
+    pub fn overrides(&self, table: &str, key: &str) -> bool {
+        self.0.contains_key(&variable(table, key))
+    }
+}
+
+/// The variable that overrides a key of a table.
+fn variable(table: &str, key: &str) -> String {
+    format!("{PREFIX}{}__{}", table.to_uppercase(), key.to_uppercase())
+}
+
 const PREFIX: &str = "SYNCSEAL_";
 
 /// A policy that is being read.
@@ -150,8 +162,7 @@ impl<'a> Section<'a> {
     /// What stands at `key`: in the environment, else in the file.
     pub(super) fn find(&mut self, key: &'static str) -> Option<Setting<'a>> {
         let reader = self.reader;
-        let variable =
-            self.overridable.then(|| format!("{PREFIX}{}__{}", self.kind.to_uppercase(), key.to_uppercase()));
+        let variable = self.overridable.then(|| variable(&self.kind, key));
         let overriding = variable.as_deref().and_then(|name| reader.variables.get_key_value(name));
         self.asked.push(key);
         let known = Known { table: self.kind.clone(), key, variable: variable.clone() };

@@ -70,14 +70,22 @@ fn quantity(setting: &Setting<'_>, what: &str, units: &[(&str, u64)], range: Ran
         }
         _ => return setting.refuse(&allowed()),
     };
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    if unit.is_empty() && !number.is_empty() {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return setting.report(Cause::Unitless { found: setting.found(), allowed: allowed() });
     }
-    let factor = units.iter().find(|(name, _)| *name == unit.trim_start()).map(|(_, factor)| *factor);
-    let value = factor.and_then(|factor| number.parse::<u64>().ok()?.checked_mul(factor));
-    value.filter(|value| range.contains(value)).or_else(|| setting.refuse(&allowed()))
+    in_smallest(text, units).filter(|value| range.contains(value)).or_else(|| setting.refuse(&allowed()))
+}
+
+/// A whole number with its unit, in the smallest of the units.
+fn in_smallest(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit.trim_start())?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
+}
+
+/// Reads a duration as policies write it, such as `30 d`.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    in_smallest(text.trim(), DURATIONS).map(Duration::from_millis)
 }
 
 /// `value` in the largest unit in which it is a whole number.

@@ -68,6 +68,7 @@ async fn every_exchange_has_a_line_with_decision_sizes_and_times() {
     let lines = log.exchanges();
     let decisions: Vec<_> = lines.iter().map(|line| line["decision"].as_str().unwrap()).collect();
     assert_eq!(decisions, ["handshake", "forwarded", "repeated"]);
+    assert_eq!(lines[0]["recipient"], world.key.key_id().to_string());
     let line = &lines[1];
     assert_eq!(line["route"], "/sync");
     assert_eq!(line["sid"], terminal.keys.sid().to_string());
