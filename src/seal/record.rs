@@ -45,6 +45,14 @@ impl StoreKey {
         namespace
     }
 
+    /// What stands for a name where it is only compared: the same for the same name, and nobody without the key can tell
+    /// from it what the name is, not even by trying all that there could be.
+    pub fn pseudonym(&self, provider: &dyn CryptoProvider, name: &[u8]) -> [u8; 32] {
+        let mut pseudonym = [0; 32];
+        provider.hkdf_expand(&self.0, &[b"syncseal v1 store name".as_slice(), name].concat(), &mut pseudonym);
+        pseudonym
+    }
+
     /// The record of a session, sealed. `context` is what else belongs to it. To be made once for each session.
     pub fn seal_record(&self, provider: &dyn CryptoProvider, keys: &SessionKeys, context: &[u8]) -> Vec<u8> {
         let SessionKeys { alg, layer, sid, c2s, s2c } = keys;

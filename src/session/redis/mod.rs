@@ -9,8 +9,9 @@
 //! back from a file, sealed sessions of before are unknown, and early messages are remembered from then on. Only one
 //! server is ever master of an epoch, so that a number is accepted by one server that forgot nothing, or not at all.
 //!
-//! **Secrets.** Session keys are in records that only the replicas can open ([`crate::seal::StoreKey`]). The server sees ids,
-//! digests, numbers, times, and stored answers as they go over the wire.
+//! **Secrets.** Session keys are in records that only the replicas can open ([`crate::seal::StoreKey`]), and names of devices,
+//! terminals, addresses and targets are pseudonyms under the same key. The server sees session ids, numbers, times, with
+//! which path and query a SyncML session began, and stored answers as they go over the wire.
 //!
 //! **Failures.** A step takes bounded time. What did not get an answer is [`Refused::StoreUnavailable`]; what must be told
 //! later is owed. A replica that shows no sign of life for some seconds has lost what it had in progress.
@@ -26,6 +27,7 @@ pub(in crate::session) mod tests;
 
 use std::{
     fmt,
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -376,67 +378,91 @@ impl RedisStore {
         }
     }
 
-    fn passed(&self, reply: &mut Reply, message: &SyncMessage<'_>, party: Party) -> Result<Pass, Refused> {
-        reply.word()?;
-        Ok(Pass {
-            key: SyncKey::of(message),
-            route: RouteKey::of(message),
-            party,
-            target: head(message.target).into(),
-            generation: reply.bytes()?,
-            takeover: reply.bytes()?,
-        })
+    /// What stands for a name on the server.
+    fn pseudonym(&self, name: &[u8]) -> [u8; 32] {
+        self.0.settings.key.pseudonym(self.0.provider, name)
     }
-}
 
-/// Who carries a SyncML session: the kind, the sealed session, and the name or source.
-struct Party {
-    kind: &'static [u8],
-    sid: Vec<u8>,
-    name: String,
-}
+    fn source_name(&self, source: IpAddr) -> String {
+        hex(&self.pseudonym(Source::from(source).to_string().as_bytes()))
+    }
 
-impl Party {
-    fn of(sender: &Sender<'_>) -> Self {
+    fn party(&self, sender: &Sender<'_>) -> Party {
         match sender {
             Sender::Sealed { sid, kid: Kid::Rsa(_) } => {
-                Self { kind: b"anonymous", sid: sid.0.into(), name: String::new() }
+                Party { kind: b"anonymous", sid: sid.0.into(), name: Vec::new() }
             }
             Sender::Sealed { sid, kid: Kid::Secret(name) } => {
-                Self { kind: b"named", sid: sid.0.into(), name: name.to_string() }
+                Party { kind: b"named", sid: sid.0.into(), name: self.pseudonym(name.as_str().as_bytes()).into() }
             }
             Sender::Plaintext { source } => {
-                Self { kind: b"plaintext", sid: Vec::new(), name: Source::from(*source).to_string() }
+                Party { kind: b"plaintext", sid: Vec::new(), name: self.source_name(*source).into() }
             }
         }
     }
+
+    fn check<'a>(&self, message: SyncMessage<'a>, sender: &Sender<'_>) -> Check<'a> {
+        let target = TargetKey::of(&RouteKey::of(&message), message.target);
+        Check {
+            party: self.party(sender),
+            key: self.pseudonym(&SyncKey::of(&message).0),
+            target: self.pseudonym(&target.0),
+            message,
+        }
+    }
+
+    fn passed(reply: &mut Reply, check: Check<'_>) -> Result<Pass, Refused> {
+        reply.word()?;
+        let Check { party, key, message, .. } = check;
+        let (generation, takeover) = (reply.bytes()?, reply.bytes()?);
+        Ok(Pass {
+            key,
+            route: RouteKey::of(&message),
+            party,
+            target: head(message.target).into(),
+            generation,
+            takeover,
+        })
+    }
+
+    fn told<'a>(&self, pass: &'a Pass, answer: &Answer<'a>) -> Told<'a> {
+        let given = answer.resp_target.map(|target| self.pseudonym(&TargetKey::of(&pass.route, target).0));
+        Told {
+            pass,
+            accepted: matches!(answer.hdr_status, Some(200 | 212)),
+            given: given.map(Vec::from).unwrap_or_default(),
+            bytes: answer.resp_target.map(head).unwrap_or_default(),
+        }
+    }
+}
+
+/// Who carries a SyncML session: the kind, the sealed session, and what stands for the name or source.
+struct Party {
+    kind: &'static [u8],
+    sid: Vec<u8>,
+    name: Vec<u8>,
 }
 
 /// The arguments of a check, eight.
 struct Check<'a> {
     party: Party,
-    key: SyncKey,
-    target: TargetKey,
+    key: [u8; 32],
+    target: [u8; 32],
     message: SyncMessage<'a>,
 }
 
-impl<'a> Check<'a> {
-    fn new(message: SyncMessage<'a>, sender: &Sender<'_>) -> Self {
-        let target = TargetKey::of(&RouteKey::of(&message), message.target);
-        Self { party: Party::of(sender), key: SyncKey::of(&message), target, message }
-    }
-
+impl Check<'_> {
     fn args(&self) -> [&[u8]; 8] {
         let first = self.message.msg_id.trim_ascii() == b"1";
         let Party { kind, sid, name } = &self.party;
         let target = head(self.message.target);
-        [kind, sid, name.as_bytes(), &self.key.0, &self.target.0, target, flag(first), flag(self.message.has_cred)]
+        [kind, sid, name, &self.key, &self.target, target, flag(first), flag(self.message.has_cred)]
     }
 }
 
 /// A message that was let through; see [`SessionStore::Pass`].
 pub struct Pass {
-    key: SyncKey,
+    key: [u8; 32],
     route: RouteKey,
     party: Party,
     /// The beginning of the message's target.
@@ -447,7 +473,7 @@ pub struct Pass {
 
 impl fmt::Debug for Pass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Pass").field(&self.key).finish()
+        f.debug_tuple("Pass").field(&hex(&self.key)).finish()
     }
 }
 
@@ -459,21 +485,11 @@ struct Told<'a> {
     bytes: &'a [u8],
 }
 
-impl<'a> Told<'a> {
-    fn new(pass: &'a Pass, answer: &Answer<'a>) -> Self {
-        let given = answer.resp_target.map(|target| TargetKey::of(&pass.route, target).0.to_vec());
-        Self {
-            pass,
-            accepted: matches!(answer.hdr_status, Some(200 | 212)),
-            given: given.unwrap_or_default(),
-            bytes: answer.resp_target.map(head).unwrap_or_default(),
-        }
-    }
-
+impl Told<'_> {
     fn args(&self) -> [&[u8]; 10] {
         let Pass { key, party: Party { kind, sid, name }, target, generation, takeover, .. } = self.pass;
         let accepted = flag(self.accepted);
-        [kind, sid, name.as_bytes(), &key.0, target, generation, takeover, accepted, &self.given, self.bytes]
+        [kind, sid, name, key, target, generation, takeover, accepted, &self.given, self.bytes]
     }
 }
 
@@ -536,7 +552,8 @@ impl SessionStore for RedisStore {
             Kid::Rsa(id) => (format!("rsa {id}"), self.0.limits.sessions_per_rsa_key),
             Kid::Secret(name) => (format!("secret {name}"), self.0.limits.sessions_per_secret),
         };
-        let (source, cap) = (Source::from(facts.source).to_string(), cap.to_string());
+        let (kid, cap) = (hex(&self.pseudonym(kid.as_bytes())), cap.to_string());
+        let source = self.source_name(facts.source);
         let args: [&[u8]; 4] = [&facts.sid.0, source.as_bytes(), kid.as_bytes(), cap.as_bytes()];
         let mut reply = self.attempt("reserve", now, &args).await.map_err(|failed| {
             if failed == Failed::Unknown {
@@ -619,9 +636,9 @@ impl SessionStore for RedisStore {
         kid: &Kid,
         now: UnixTime,
     ) -> Result<Outcome<CheckedMessage<Self>>, Refused> {
-        let check = Check::new(message, &Sender::Sealed { sid, kid });
+        let check = self.check(message, &Sender::Sealed { sid, kid });
         let outcome = self.accept_with("accept_message", sid, number, digest, &check.args(), now).await?;
-        Ok(outcome.map(|(accepted, mut reply)| (accepted, self.passed(&mut reply, &message, check.party))))
+        Ok(outcome.map(|(accepted, mut reply)| (accepted, Self::passed(&mut reply, check))))
     }
 
     async fn complete_message<F>(
@@ -637,7 +654,7 @@ impl SessionStore for RedisStore {
         F: FnOnce(&Session<SessionKeys>, Number) -> Response + Send,
     {
         let response = seal(&accepted.session, accepted.number);
-        let told = Told::new(&pass, &answer);
+        let told = self.told(&pass, &answer);
         self.complete_with("complete_message", accepted, &told.args(), end, now, &response).await;
         response
     }
@@ -658,13 +675,13 @@ impl SessionStore for RedisStore {
         sender: Sender<'_>,
         now: UnixTime,
     ) -> Result<Pass, Refused> {
-        let check = Check::new(message, &sender);
+        let check = self.check(message, &sender);
         let mut reply = self.step("check", now, &check.args()).await?;
-        self.passed(&mut reply, &message, check.party)
+        Self::passed(&mut reply, check)
     }
 
     async fn answered(&self, pass: Pass, answer: Answer<'_>, now: UnixTime) {
-        let told = Told::new(&pass, &answer);
+        let told = self.told(&pass, &answer);
         if self.step("answered", now, &told.args()).await.is_err() {
             self.owe("answered", now, &told.args());
         }

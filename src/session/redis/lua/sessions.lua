@@ -66,7 +66,7 @@ local function remove(sid)
   local whose = redis.call('HGET', at .. 'whose', sid)
   if whose then
     redis.call('HDEL', at .. 'whose', sid)
-    local source, kid = whose:match('^(%S+) (.*)$')
+    local source, kid = whose:match('^(%x+) (%x+)$')
     tally('source:' .. source, -1)
     tally('kid:' .. kid, -1)
   end
