@@ -6,6 +6,8 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 pub mod program;
+pub mod redis;
+pub mod relay;
 pub mod tap;
 
 pub use program::Program;

@@ -93,6 +93,21 @@ impl Program {
         }
     }
 
+    /// Ends it at once, with its group.
+    pub fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    /// Stops it where it is.
+    pub fn suspend(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Asks it to end, as a service manager would.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);

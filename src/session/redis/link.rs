@@ -28,6 +28,8 @@ const SILENCES: u32 = 2;
 pub(super) enum Failed {
     /// It never reached the server.
     NotSent,
+    /// The server said no, perhaps in its midst.
+    Refused,
     /// It may have been done, now or later.
     Unknown,
 }
@@ -94,38 +96,42 @@ impl Link {
         args: &[&[u8]],
     ) -> Result<Vec<Value>, Failed> {
         let until = Instant::now() + self.timeout;
-        let connected = timeout_at(until, self.connected()).await;
-        let (mut connection, script, generation) = match connected {
-            Ok(Ok(connected)) => connected,
-            Ok(Err(error)) => return Err(self.failed(step, &error.to_string(), Failed::NotSent)),
-            Err(_) => return Err(self.failed(step, "no connection in time", Failed::NotSent)),
-        };
-        let mut command = redis::cmd("EVALSHA");
-        command.arg(script).arg(1).arg(&self.namespace).arg(step).arg(now.0).arg(replica);
-        for arg in args {
-            command.arg(arg);
-        }
-        match timeout_at(until, connection.send_packed_command(&command)).await {
-            Ok(Ok(Value::Array(items))) => {
-                self.silences.store(0, Ordering::Relaxed);
-                if self.down.swap(false, Ordering::Relaxed) {
-                    info!("the session store can be reached again");
+        loop {
+            let connected = timeout_at(until, self.connected()).await;
+            let (mut connection, script, generation) = match connected {
+                Ok(Ok(connected)) => connected,
+                Ok(Err(error)) => return Err(self.failed(step, &error.to_string(), Failed::NotSent)),
+                Err(_) => return Err(self.failed(step, "no connection in time", Failed::NotSent)),
+            };
+            let mut command = redis::cmd("EVALSHA");
+            command.arg(script).arg(1).arg(&self.namespace).arg(step).arg(now.0).arg(replica);
+            for arg in args {
+                command.arg(arg);
+            }
+            let answer = timeout_at(until, connection.send_packed_command(&command)).await;
+            match answer.map(|answer| answer.and_then(Value::extract_error)) {
+                Ok(Ok(Value::Array(items))) => {
+                    self.silences.store(0, Ordering::Relaxed);
+                    if self.down.swap(false, Ordering::Relaxed) {
+                        info!("the session store can be reached again");
+                    }
+                    return Ok(items);
                 }
-                Ok(items)
-            }
-            Ok(Ok(_)) => Err(self.failed(step, "an answer that is none of ours", Failed::Unknown)),
-            Ok(Err(error)) => {
-                // A server that was restarted does not know the script, one that was demoted takes no steps: in both
-                // cases, as when it is gone, the next step looks for the master again.
-                self.forget(generation).await;
-                let unknown = error.is_io_error() || error.is_connection_dropped() || error.is_timeout();
-                Err(self.failed(step, &error.to_string(), if unknown { Failed::Unknown } else { Failed::NotSent }))
-            }
-            Err(_) => {
-                if self.silences.fetch_add(1, Ordering::Relaxed) + 1 >= SILENCES {
+                Ok(Ok(_)) => return Err(self.failed(step, "an answer that is none of ours", Failed::Refused)),
+                // Somebody made it forget its scripts: a new connection begins with ours.
+                Ok(Err(error)) if error.code() == Some("NOSCRIPT") => self.forget(generation).await,
+                Ok(Err(error)) => {
+                    // One that was demoted takes no steps: as when it is gone, the next step looks for the master again.
                     self.forget(generation).await;
+                    let failed = if error.code().is_some() { Failed::Refused } else { Failed::Unknown };
+                    return Err(self.failed(step, &error.to_string(), failed));
                 }
-                Err(self.failed(step, "no answer in time", Failed::Unknown))
+                Err(_) => {
+                    if self.silences.fetch_add(1, Ordering::Relaxed) + 1 >= SILENCES {
+                        self.forget(generation).await;
+                    }
+                    return Err(self.failed(step, "no answer in time", Failed::Unknown));
+                }
             }
         }
     }

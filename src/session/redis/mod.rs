@@ -41,6 +41,7 @@ use link::{Failed, Link};
 use reply::Reply;
 pub use settings::{Address, InvalidAddress, Settings};
 use tokio::sync::Notify;
+use tracing::{error, warn};
 
 use super::{
     Answer, CheckedMessage, Counts, Digest, Kid, Limits, Outcome, Probe, Refused, Response, Sender, Session,
@@ -54,6 +55,8 @@ use crate::{
 
 /// How often a replica shows that it lives; it counts as dead after three times as long.
 const BEAT: Duration = Duration::from_secs(2);
+/// How long to wait before trying again at the start.
+const START_POLL: Duration = Duration::from_millis(200);
 /// How long a retransmission waits for an answer that is being made.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How often it asks for an answer that is made elsewhere: at first, and at last.
@@ -144,11 +147,17 @@ impl RedisStore {
             limits,
         }));
         let reached = async {
+            let mut waiting = false;
             loop {
                 match store.0.link.memory().await {
                     Ok(memory) if store.beat(time.now()).await.is_ok() => return memory,
-                    _ => tokio::time::sleep(Duration::from_millis(200)).await,
+                    Err(error) if !waiting => {
+                        warn!(server, %error, "waiting for the session store");
+                        waiting = true;
+                    }
+                    _ => {}
                 }
+                tokio::time::sleep(START_POLL).await;
             }
         };
         let Ok(memory) = tokio::time::timeout(start_timeout, reached).await else {
@@ -200,8 +209,11 @@ impl RedisStore {
         let _telling = debts.telling.lock().await;
         while let Some((id, Debt { step, now, args })) = debts.first() {
             let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
-            self.0.link.step(step, now, &self.0.replica, &args).await?;
-            debts.told(id);
+            match self.0.link.step(step, now, &self.0.replica, &args).await {
+                // What the server refuses once it would refuse again, and all that follows would wait for it.
+                Ok(_) | Err(Failed::Refused) => debts.told(id),
+                Err(failed) => return Err(failed),
+            }
         }
         Ok(())
     }
@@ -245,7 +257,7 @@ impl RedisStore {
             None => {
                 let opened = record::open(&self.0.settings.key, self.0.provider, sid, &record);
                 Arc::new(opened.ok_or_else(|| {
-                    tracing::error!(%sid, "the session store holds a record that does not open");
+                    error!(%sid, "the session store holds a record that does not open");
                     Refused::SessionUnknown
                 })?)
             }
@@ -315,7 +327,7 @@ impl RedisStore {
         let mut reply = match self.attempt(step, now, &args).await {
             Ok(reply) => reply,
             Err(failed) => {
-                if failed == Failed::Unknown {
+                if failed != Failed::NotSent {
                     // Nothing will come of it here, so that it may come again.
                     self.owe("abandon", now, &[&sid.0, text.as_bytes(), attempt.as_bytes(), b"undone"]);
                 }
@@ -556,7 +568,7 @@ impl SessionStore for RedisStore {
         let source = self.source_name(facts.source);
         let args: [&[u8]; 4] = [&facts.sid.0, source.as_bytes(), kid.as_bytes(), cap.as_bytes()];
         let mut reply = self.attempt("reserve", now, &args).await.map_err(|failed| {
-            if failed == Failed::Unknown {
+            if failed != Failed::NotSent {
                 self.owe("release", now, &[&facts.sid.0]);
             }
             Refused::StoreUnavailable

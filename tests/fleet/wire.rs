@@ -1,0 +1,1 @@
+//! What went over the wire, looked at by somebody who has no keys.
