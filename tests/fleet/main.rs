@@ -1,5 +1,5 @@
-//! Replicas of a gateway that share a store: the built program, several times, on a Redis that the test starts, while
-//! replicas are killed and the store fails in every way that docs/fleet.md speaks of.
+//! A gateway over a store that replicas share: the built program, on a Redis that the test starts, while that fails in
+//! every way that docs/fleet.md speaks of.
 //!
 //! `tests/run` installs redis-server; without it these tests fail.
 
@@ -11,6 +11,4 @@ mod failover;
 mod gateways;
 mod legacy;
 mod outages;
-mod replicas;
 mod terminal;
-mod wire;

@@ -1,1 +1,0 @@
-//! Replicas that are killed and come back.

@@ -1,1 +1,0 @@
-//! What went over the wire, looked at by somebody who has no keys.
