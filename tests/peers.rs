@@ -92,6 +92,11 @@ async fn large_objects_in_the_data_layer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_layer_goes_through_the_other() {
+    tokio::join!(goes_through_both_layers(Form::Xml), goes_through_both_layers(Form::Wbxml));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_without_agent_is_refused() {
     let dir = TempDir::new().unwrap();
     let upstream = Tap::bind().await;
@@ -154,6 +159,58 @@ async fn large_objects_cross(layer: Layer, form: Form) {
     assert!(requests.iter().all(|request| request.body.len() <= MAX_MSG_SIZE));
     assert!(requests.len() >= 2 * size / MAX_MSG_SIZE, "{} messages are too few for objects in pieces", requests.len());
     chain.assert_everything_was_sealed();
+}
+
+/// Client, data-layer agent, message-layer agent, message-layer gateway, data-layer gateway, server, as docs/data-layer.md
+/// has it.
+async fn goes_through_both_layers(form: Form) {
+    let [inner, outer] = [(); 2].map(|()| TempDir::new().unwrap());
+    let (downstream, upstream) = (Tap::bind().await, Tap::bind().await);
+    let data_gateway = Gateway::start_as(inner.path(), gateway_policy(downstream.addr(), upstream.addr())).await;
+    let outer_policy = gateway_policy(downstream.addr(), data_gateway.wire.addr());
+    let message_gateway = Gateway::start_as(outer.path(), format!("{outer_policy}bind_sessions = false\n")).await;
+
+    let agent = async |dir: &Path, gateway: SocketAddr, pin: &str, layer: Layer| {
+        let policy = agent_policy(downstream.addr(), gateway, pin, layer, First::AfterHandshake);
+        fs::write(dir.join("agent.toml"), policy).unwrap();
+        let mut agent = Program::syncseal(["agent", "agent.toml"], dir, "agent");
+        let listening = agent.listening().await;
+        (agent, listening)
+    };
+    let (_message_agent, between) =
+        agent(outer.path(), message_gateway.wire.addr(), &message_gateway.pin, Layer::Message).await;
+    let (_data_agent, address) = agent(inner.path(), between, &data_gateway.pin, Layer::Data).await;
+    downstream.relay_to(address);
+
+    let server_addr = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+    upstream.relay_to(server_addr);
+    let peer = Peer::setup(inner.path(), form, Auth::Basic, server_addr, downstream.addr()).await;
+    let mut server = peer.serve();
+    server.accepting(server_addr).await;
+
+    let from_client = peer.add(Side::Client, 3, 40).await;
+    peer.add(Side::Server, 2, 40).await;
+    for mode in ["slow", "two-way"] {
+        let mut client = peer.sync(mode);
+        assert!(client.ended().await.success(), "{mode} failed: {}", client.log());
+        peer.run(["compare"]).await;
+        peer.run(["change", "client", &from_client[0]]).await;
+    }
+    let [sent, forwarded] = [downstream.requests(), upstream.requests()].map(sorted);
+    assert!(!sent.is_empty() && sent == forwarded, "the server got other messages than the client sent");
+
+    let recorded = |tap: &Tap| -> Vec<u8> {
+        let recordings = tap.recordings().into_iter();
+        recordings.flat_map(|recording| [recording.requests, recording.responses].concat()).collect()
+    };
+    let (outside, inside) = (recorded(&message_gateway.wire), recorded(&data_gateway.wire));
+    let has = |bytes: &[u8], text: &str| memmem::find(bytes, text.as_bytes()).is_some();
+    // Outside there is nothing but seals; between the gateways the structure can be read, and none of the data.
+    assert!(has(&inside, "<LocURI>sc-peer-phone") || has(&inside, "sc-peer-phone\0"), "no address can be read between the gateways");
+    assert!(!has(&outside, "SyncHdr") && !has(&outside, "addressbook"), "structure can be read outside");
+    for value in peer.book(Side::Client).await.into_iter().flatten().chain([USER.into(), PASSWORD.into()]) {
+        assert!(!has(&outside, &value) && !has(&inside, &value), "'{value}' can be read on the way");
+    }
 }
 
 // --- Configuration
@@ -228,9 +285,18 @@ struct Gateway {
 
 impl Gateway {
     async fn start(dir: &Path, upstream: &Tap) -> Self {
-        let pin = make_key(dir);
         let wire = Tap::bind().await;
-        fs::write(dir.join("gateway.toml"), gateway_policy(wire.addr(), upstream.addr())).unwrap();
+        let policy = gateway_policy(wire.addr(), upstream.addr());
+        Self::start_behind(wire, dir, policy).await
+    }
+
+    async fn start_as(dir: &Path, policy: String) -> Self {
+        Self::start_behind(Tap::bind().await, dir, policy).await
+    }
+
+    async fn start_behind(wire: Tap, dir: &Path, policy: String) -> Self {
+        let pin = make_key(dir);
+        fs::write(dir.join("gateway.toml"), policy).unwrap();
         let mut program = Program::syncseal(["gateway", "gateway.toml"], dir, "gateway");
         wire.relay_to(program.listening().await);
         Self { program, wire, pin }
