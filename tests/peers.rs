@@ -206,7 +206,10 @@ async fn goes_through_both_layers(form: Form) {
     let (outside, inside) = (recorded(&message_gateway.wire), recorded(&data_gateway.wire));
     let has = |bytes: &[u8], text: &str| memmem::find(bytes, text.as_bytes()).is_some();
     // Outside there is nothing but seals; between the gateways the structure can be read, and none of the data.
-    assert!(has(&inside, "<LocURI>sc-peer-phone") || has(&inside, "sc-peer-phone\0"), "no address can be read between the gateways");
+    assert!(
+        has(&inside, "<LocURI>sc-peer-phone") || has(&inside, "sc-peer-phone\0"),
+        "no address can be read between the gateways"
+    );
     assert!(!has(&outside, "SyncHdr") && !has(&outside, "addressbook"), "structure can be read outside");
     for value in peer.book(Side::Client).await.into_iter().flatten().chain([USER.into(), PASSWORD.into()]) {
         assert!(!has(&outside, &value) && !has(&inside, &value), "'{value}' can be read on the way");
