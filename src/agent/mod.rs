@@ -44,14 +44,14 @@ use crate::net::server::{self, Drained, Listener, Peer, Server};
 use crate::policy::AgentPolicy;
 use crate::seal::Extras;
 use crate::seal::resp_uri::{InvalidOrigin, Origin, Scheme};
-use crate::session::{TimeSource, WallClock};
+use crate::session::{DeviceKey, TimeSource, WallClock};
 
 pub use self::link::GatewaySetupError;
 
 use self::exchange::{Exchange, SyncSessions};
 use self::link::Link;
 use self::message::Message;
-use self::record::{DeviceKey, Record};
+use self::record::Record;
 use self::refuse::Trouble;
 
 /// Why an agent does not run.

@@ -1,15 +1,15 @@
 //! The one line of log that an exchange gets: whose it was, what became of it and why, sizes and times. Never contents,
 //! credentials or keys.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tracing::info;
 
 use super::refuse::Trouble;
-use crate::crypto::{CryptoProvider, RandomFailed, SecureRandom};
+
 use crate::seal::{Number, Reason, Sid};
+use crate::session::Device;
 
 /// How a client's request was dealt with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,34 +35,6 @@ impl Decision {
             Self::Retransmitted => "retransmitted",
             Self::Repeated => "repeated",
         }
-    }
-}
-
-/// Turns device identities into names for logs: the same one has the same name for as long as the agent runs, and nobody
-/// can tell whose it is by trying those that there are.
-#[derive(Clone, Copy)]
-pub(super) struct DeviceKey([u8; 32]);
-
-impl DeviceKey {
-    pub(super) fn new(random: &dyn SecureRandom) -> Result<Self, RandomFailed> {
-        let mut key = [0; 32];
-        random.fill(&mut key)?;
-        Ok(Self(key))
-    }
-
-    pub(super) fn device(&self, provider: &dyn CryptoProvider, source: &[u8]) -> Device {
-        let [a, b, c, d, e, f, ..] = provider.sha256(&[&self.0, source.trim_ascii()]);
-        Device([a, b, c, d, e, f])
-    }
-}
-
-/// A device's name in logs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Device([u8; 6]);
-
-impl fmt::Display for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

@@ -33,7 +33,7 @@ use crate::net::server::{self, Drained, Listener, Server};
 use crate::policy::{GatewayPolicy, Limits, Store};
 use crate::seal::SessionKeys;
 use crate::session::redis::{RedisStore, StartError};
-use crate::session::{MemoryStore, SessionStore, TimeSource, WallClock};
+use crate::session::{DeviceKey, MemoryStore, SessionStore, TimeSource, WallClock};
 
 pub use self::forward::UpstreamSetupError;
 
@@ -109,7 +109,7 @@ struct Shared<S> {
     message_limit: usize,
     limits: Limits,
     unwrapping: Unwrapping,
-    device_key: record::DeviceKey,
+    device_key: DeviceKey,
 }
 
 impl Gateway<MemoryStore<SessionKeys>> {
@@ -146,7 +146,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Gateway<S> {
                 message_limit: policy.message_limit,
                 limits: policy.limits.clone(),
                 unwrapping: Unwrapping::new(policy.unwrap_queue),
-                device_key: record::DeviceKey::new(&*surroundings.random)?,
+                device_key: DeviceKey::new(&*surroundings.random)?,
                 surroundings,
             }),
         })

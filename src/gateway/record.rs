@@ -1,14 +1,13 @@
 //! The one line of log that an exchange gets: who, what became of it and why, sizes and times. Never contents,
 //! credentials or keys.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tracing::info;
 
-use crate::crypto::{CryptoProvider, RandomFailed, SecureRandom};
 use crate::seal::{Number, Reason, Sid};
+use crate::session::Device;
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,34 +39,6 @@ impl Decision {
             Self::Refused => "refused",
             Self::Repeated => "repeated",
         }
-    }
-}
-
-/// Turns device identities into names for logs: while the gateway runs, one device has one name, and nobody can tell from
-/// it whose it is, not even by trying all that there could be.
-#[derive(Clone, Copy)]
-pub(super) struct DeviceKey([u8; 32]);
-
-impl DeviceKey {
-    pub(super) fn new(random: &dyn SecureRandom) -> Result<Self, RandomFailed> {
-        let mut key = Self([0; 32]);
-        random.fill(&mut key.0)?;
-        Ok(key)
-    }
-
-    pub(super) fn device(&self, provider: &dyn CryptoProvider, source: &[u8]) -> Device {
-        let [a, b, c, d, e, f, ..] = provider.sha256(&[&self.0, source.trim_ascii()]);
-        Device([a, b, c, d, e, f])
-    }
-}
-
-/// A device's name in logs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Device([u8; 6]);
-
-impl fmt::Display for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

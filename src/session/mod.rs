@@ -16,6 +16,7 @@ use crate::seal::Reason;
 
 #[cfg(test)]
 mod conformance;
+mod device;
 mod memory;
 mod names;
 mod numbers;
@@ -24,6 +25,7 @@ mod store;
 pub mod terminal;
 mod time;
 
+pub use device::{Device, DeviceKey};
 pub use memory::{Accepted, MemoryStore, Passed, Reserved};
 pub use store::{
     Answer, CheckedMessage, Counts, Digest, Kid, Outcome, Probe, Response, Sender, Session, SessionFacts, SessionStore,
