@@ -1,15 +1,12 @@
-//! The built program, `syncseal gateway FILE`: what only it has is its log, its signals and its exit status.
+//! The built program, `syncseal gateway FILE`, and its log. How it lives and ends is told in `tests/scenarios`.
 
 use std::net::SocketAddr;
 
 use tempfile::TempDir;
 
 use crate::common::Program;
-use crate::http::post_seal;
 use crate::logs::{assert_tells_nothing, traffic};
 use crate::server::Server;
-use crate::syncml::{FIRST, accepted};
-use crate::terminal::Terminal;
 use crate::world::{policy_text, public_key, write_key};
 
 /// The program in front of a server.
@@ -39,23 +36,4 @@ async fn the_programs_log_holds_no_contents_credentials_or_keys() {
     running.program.terminate();
     assert!(running.program.ended().await.success());
     assert_tells_nothing(&running.program.log());
-}
-
-#[tokio::test]
-async fn a_signal_lets_the_exchange_in_flight_be_finished() {
-    let mut running = start("", "").await;
-    let mut terminal = Terminal::at(running.addr, &public_key()).await;
-    let release = running.server.will_hold();
-    let (addr, sealed) = (running.addr, terminal.seal_message(&FIRST));
-    let exchange = tokio::spawn(async move { post_seal(addr, &sealed).await });
-    running.server.has_seen(1).await;
-    running.program.terminate();
-    // It stops listening before the exchange is over.
-    while tokio::net::TcpStream::connect(addr).await.is_ok() {
-        tokio::task::yield_now().await;
-    }
-    assert!(!exchange.is_finished());
-    drop(release);
-    terminal.open(&exchange.await.unwrap()).assert_says(200, &accepted());
-    assert!(running.program.ended().await.success());
 }

@@ -1,0 +1,84 @@
+//! The built gateway in front of a server, with its files in a directory of their own.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+use tempfile::TempDir;
+
+use crate::common::Program;
+use crate::server::Server;
+use crate::terminal::Terminal;
+use crate::world::{policy_text, public_key, write_key};
+
+/// The files of a gateway, and the server that it stands in front of. It is not yet running.
+pub(crate) struct Site {
+    pub(crate) server: Server,
+    dir: TempDir,
+}
+
+impl Site {
+    /// Writes the policy of a gateway that listens where the system chooses, with these further tables, and these lines
+    /// in its one route, `/sync`.
+    pub(crate) async fn new(tables: &str, route: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        write_key(&dir);
+        let site = Self { server: Server::tcp().await, dir };
+        site.write_policy(tables, route);
+        site
+    }
+
+    /// Writes the policy anew, whole or not at all, as an editor does.
+    pub(crate) fn write_policy(&self, tables: &str, route: &str) {
+        self.write_file("gateway.toml", &policy_text("127.0.0.1:0", &self.server.address, tables, route));
+    }
+
+    /// Puts a file of this text in the place of whatever had its name.
+    pub(crate) fn write_file(&self, name: &str, text: &str) {
+        let new = self.path("new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, self.path(name)).unwrap();
+    }
+
+    /// The path of a file.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Where the files are.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Starts the gateway, and waits until it listens.
+    pub(crate) async fn start(self) -> Running {
+        let mut program = self.spawn();
+        let addr = program.listening().await;
+        Running { program, addr, site: self }
+    }
+
+    /// Starts the gateway.
+    pub(crate) fn spawn(&self) -> Program {
+        Program::syncseal(["gateway", "gateway.toml", "--log-format", "json"], self.dir(), "gateway")
+    }
+}
+
+/// A gateway that listens.
+pub(crate) struct Running {
+    pub(crate) program: Program,
+    pub(crate) addr: SocketAddr,
+    pub(crate) site: Site,
+}
+
+impl Running {
+    /// A terminal that has begun a sealed session.
+    pub(crate) async fn terminal(&self) -> Terminal {
+        Terminal::at(self.addr, &public_key()).await
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) async fn terminate(&mut self) -> ExitStatus {
+        self.program.terminate();
+        self.program.ended().await
+    }
+}
