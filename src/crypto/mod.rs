@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 /// Length of every nonce, in bytes.
@@ -191,6 +192,13 @@ pub struct Prk(pub(crate) Zeroizing<[u8; 32]>);
 impl fmt::Debug for Prk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Prk")
+    }
+}
+
+impl PartialEq for Prk {
+    /// In constant time.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&*other.0).into()
     }
 }
 

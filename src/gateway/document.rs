@@ -9,8 +9,7 @@ use http::header::{ACCEPT, ACCEPT_CHARSET, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 use tracing::error;
 
-use super::Shared;
-use super::exchange::{Admitted, Early, Message, Noted, Step, may_come_early, note};
+use super::exchange::{Admitted, Early, Exchange, Message, Noted, Step, may_come_early, note};
 use super::record::{Decision, Record};
 use super::refuse::{self, Answer};
 use super::service::Lane;
@@ -47,7 +46,7 @@ impl Envelope {
     }
 }
 
-impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
+impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
     /// Answers a sealed document.
     pub(super) async fn document(
         &self,
@@ -165,10 +164,10 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         let answer = Answer::new(200, envelope.content_type.clone(), envelope.heading.acknowledgement());
         let (answer, sealable) = self.sealable(lane, envelope, Ok(answer), record)?;
         let sid = facts.sid;
-        let reserved = self.store.reserve(facts, self.now()).await.map_err(|refused| note(refused, record))?;
-        let sealed = init.reply(self.provider, sid, false).seal_document(&sealable);
+        let reserved = self.shared.store.reserve(facts, self.now()).await.map_err(|refused| note(refused, record))?;
+        let sealed = init.reply(self.current.provider, sid, false).seal_document(&sealable);
         let (body, keys) = sealed.map_err(|unfit| unfit_as(unfit, Reason::Malformed, record))?;
-        let begun = self.store.begin(reserved, Arc::new(keys), false, self.now()).await;
+        let begun = self.shared.store.begin(reserved, Arc::new(keys), false, self.now()).await;
         begun.map_err(|refused| note(refused, record))?;
         record.decision = Decision::Handshake;
         Ok(sealed_document(Ok(body), &answer))
@@ -190,9 +189,9 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
             return Err(Reason::EarlyRefused);
         }
         let (sid, kid) = (facts.sid, facts.kid.clone());
-        let reserved = self.store.reserve(facts, self.now()).await.map_err(|refused| note(refused, record))?;
+        let reserved = self.shared.store.reserve(facts, self.now()).await.map_err(|refused| note(refused, record))?;
         // First of all, lest a replay that races with the original begins its SyncML session anew.
-        let remembered = self.store.remember_early(early.digest, early.issued, self.now()).await;
+        let remembered = self.shared.store.remember_early(early.digest, early.issued, self.now()).await;
         remembered.map_err(|refused| note(refused, record))?;
         let admitted = self.admit(lane, Sender::Sealed { sid, kid: &kid }, message, record).await?;
         // From here on there is a sealed session, and everything is said sealed.
@@ -201,9 +200,9 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         self.answered(noted).await;
         let (answer, sealable) = self.sealable(lane, envelope, answer, record)?;
         record.end = answer.end;
-        let sealed = init.reply(self.provider, sid, answer.end).seal_document(&sealable);
+        let sealed = init.reply(self.current.provider, sid, answer.end).seal_document(&sealable);
         let (body, keys) = sealed.map_err(|unfit| unfit_as(unfit, Reason::UpstreamInvalid, record))?;
-        if let Err(refused) = self.store.begin(reserved, Arc::new(keys), answer.end, self.now()).await {
+        if let Err(refused) = self.shared.store.begin(reserved, Arc::new(keys), answer.end, self.now()).await {
             // The message was forwarded: its answer is worth having, even if nothing can follow it.
             note(refused, record);
         }
@@ -221,7 +220,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         let bytes = opened.check().map_err(|unfit| unfit_as(unfit, Reason::Malformed, record))?;
         let target = Target::parse(envelope.target.as_bytes(), &lane.route.targets)?;
         record.message = Some(bytes.len());
-        if bytes.len() > self.message_limit { Err(Reason::TooLarge) } else { Ok((target, bytes)) }
+        if bytes.len() > self.current.message_limit { Err(Reason::TooLarge) } else { Ok((target, bytes)) }
     }
 
     /// The answer as it will be sealed: the server's, or the refusal in its place. What the server answered and nobody

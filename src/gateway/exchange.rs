@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, request};
 use http_body_util::Full;
 
 use super::Shared;
+use super::current::Current;
 use super::document::Envelope;
 use super::forward::{Inbound, Outbound};
 use super::record::{Decision, Record};
@@ -59,6 +60,12 @@ impl Names<'_> {
     }
 }
 
+/// One exchange: the gateway, and the policy that was current when it began, which it keeps to its end.
+pub(super) struct Exchange<S> {
+    pub(super) shared: Arc<Shared<S>>,
+    pub(super) current: Arc<Current>,
+}
+
 /// A message that may be forwarded, for its SyncML session is its sender's.
 pub(super) struct Admitted<'a, P> {
     message: Message<'a>,
@@ -66,9 +73,14 @@ pub(super) struct Admitted<'a, P> {
     pass: Option<P>,
 }
 
-impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
+impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
+    /// An exchange under the policy of this moment.
+    pub(super) fn begin(shared: &Arc<Shared<S>>) -> Self {
+        Self { shared: Arc::clone(shared), current: shared.current.load_full() }
+    }
+
     /// Answers a request whose body is there.
-    pub(super) async fn exchange(
+    pub(super) async fn answer(
         &self,
         lane: &Lane,
         kind: Kind,
@@ -93,7 +105,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
     /// Refuses in problem details.
     pub(super) fn refuse(&self, lane: &Lane, reason: Reason, record: &mut Record) -> Response<Full<Bytes>> {
         record.refused(reason);
-        refuse::problem_response(reason, &refuse::refusal(reason, &lane.accepts, self.keyring.at(self.now())))
+        refuse::problem_response(reason, &refuse::refusal(reason, &lane.accepts, self.current.keyring.at(self.now())))
     }
 
     /// What stands for the server's answer in a refusal.
@@ -105,7 +117,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         record: &mut Record,
     ) -> Answer {
         record.refused(reason);
-        let refusal = refuse::refusal(reason, &lane.accepts, self.keyring.at(self.now()));
+        let refusal = refuse::refusal(reason, &lane.accepts, self.current.keyring.at(self.now()));
         match to {
             Some((heading, content_type)) => refuse::in_syncml(reason, &refusal, heading, content_type),
             None => refuse::in_problem_details(reason, &refusal),
@@ -113,7 +125,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
     }
 
     pub(super) fn now(&self) -> UnixTime {
-        self.surroundings.time.now()
+        self.shared.surroundings.time.now()
     }
 }
 
@@ -129,7 +141,7 @@ fn sealed_response(response: session::Response) -> Response<Full<Bytes>> {
 const SEALED: HeaderValue = HeaderValue::from_static(seal::CONTENT_TYPE);
 
 /// Documents.
-impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
+impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
     /// Answers a SyncML document that came as such: one that is sealed, or plaintext.
     #[expect(clippy::too_many_arguments, reason = "each is another part of the one request")]
     async fn syncml(
@@ -142,7 +154,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         body: Bytes,
         record: &mut Record,
     ) -> Response<Full<Bytes>> {
-        let is_too_large = body.len() > self.message_limit;
+        let is_too_large = body.len() > self.current.message_limit;
         let document = match Document::scan(form, &body, &Limits::default()) {
             // The limit is about what is in a seal.
             Ok(document) if !is_too_large || document.header.seal_marks > 0 => document,
@@ -219,7 +231,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
 }
 
 /// Seals of either layer, as far as they are the same.
-impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
+impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
     /// Opens a request of a sealed session (PROTOCOL sections 3.4 and 8.1, step 4): finds the session, and tells
     /// repetitions. Nothing is recorded yet.
     pub(super) async fn open<T: Send>(
@@ -232,18 +244,18 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         let NumberedHeader { sid, number, .. } = *sealed.header();
         (record.sid, record.number) = (Some(sid), Some(number));
         let now = self.now();
-        let session = self.store.find(sid, now).await.map_err(|refused| note(refused, record))?;
+        let session = self.shared.store.find(sid, now).await.map_err(|refused| note(refused, record))?;
         if session.facts.route != lane.name {
             // It lives on another route; here nobody knows it.
             return Err(Reason::SessionUnknown);
         }
-        if !self.keyring.at(now).upholds(&session.facts.kid) {
-            record.cause = Some("the secret of this session has expired".into());
+        if !self.current.keyring.at(now).upholds(&session.facts.kid) {
+            record.cause = Some("the secret of this session is gone or has expired".into());
             return Err(Reason::SessionUnknown);
         }
         session.keys.belongs(&sealed)?;
-        let digest = sealed.digest(self.provider);
-        match self.store.probe(sid, number, digest, now).await.map_err(|refused| note(refused, record))? {
+        let digest = sealed.digest(self.current.provider);
+        match self.shared.store.probe(sid, number, digest, now).await.map_err(|refused| note(refused, record))? {
             Probe::Higher => {}
             Probe::Repeat(response) => return Ok(Step::Answered(repeated(response, record))),
             Probe::Wait(waiter) => return awaited(waiter, record).await.map(Step::Answered),
@@ -270,11 +282,11 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         let outcome = match &named {
             Ok((message, Some(names))) => {
                 let facts = names.facts(lane, message);
-                let outcome = self.store.accept_message(*sid, *number, *digest, facts, kid, now).await;
+                let outcome = self.shared.store.accept_message(*sid, *number, *digest, facts, kid, now).await;
                 outcome.map(|outcome| outcome.map(|(accepted, pass)| (accepted, Some(pass))))
             }
             _ => {
-                let outcome = self.store.accept(*sid, *number, *digest, now).await;
+                let outcome = self.shared.store.accept(*sid, *number, *digest, now).await;
                 outcome.map(|outcome| outcome.map(|accepted| (accepted, None)))
             }
         };
@@ -303,9 +315,9 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
             Some(Noted { pass, hdr_status, resp_target }) => {
                 let resp_target = resp_target.as_deref().map(str::as_bytes);
                 let answer = session::Answer { hdr_status, resp_target };
-                self.store.complete_message(accepted, pass, answer, end, now, seal).await
+                self.shared.store.complete_message(accepted, pass, answer, end, now, seal).await
             }
-            None => self.store.complete(accepted, end, now, seal).await,
+            None => self.shared.store.complete(accepted, end, now, seal).await,
         }
     }
 
@@ -313,7 +325,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
     pub(super) async fn answered(&self, noted: Option<Noted<S::Pass>>) {
         let Some(Noted { pass, hdr_status, resp_target }) = noted else { return };
         let resp_target = resp_target.as_deref().map(str::as_bytes);
-        self.store.answered(pass, session::Answer { hdr_status, resp_target }, self.now()).await;
+        self.shared.store.answered(pass, session::Answer { hdr_status, resp_target }, self.now()).await;
     }
 
     /// Checks an init request and unwraps its session key (PROTOCOL section 8.1, step 3).
@@ -325,18 +337,18 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         record: &mut Record,
     ) -> Result<(UnwrappedInit, Option<Early>, SessionFacts), Reason> {
         let layer = sealed.layer();
-        let checked = sealed.check(self.provider, &lane.accepts, self.keyring.at(self.now()))?;
+        let checked = sealed.check(self.current.provider, &lane.accepts, self.current.keyring.at(self.now()))?;
         let early = self.check_time(&checked, record).await?;
         let kid = checked.kid().clone();
         record.recipient = Some(match &kid {
             Kid::Rsa(id) => id.to_string(),
             Kid::Secret(_) => "secret".to_owned(),
         });
-        let (provider, random) = (self.provider, Arc::clone(&self.surroundings.random));
-        let unwrapped = self.unwrapping.run(move || checked.unwrap_key(provider, &*random)).await?;
+        let (provider, random) = (self.current.provider, Arc::clone(&self.shared.surroundings.random));
+        let unwrapped = self.shared.unwrapping.run(move || checked.unwrap_key(provider, &*random)).await?;
         let unwrapped = unwrapped.map_err(|_| Reason::Overloaded)?;
         let mut sid = Sid([0; 16]);
-        self.surroundings.random.fill(&mut sid.0).map_err(|_| Reason::Overloaded)?;
+        self.shared.surroundings.random.fill(&mut sid.0).map_err(|_| Reason::Overloaded)?;
         record.sid = Some(sid);
         Ok((unwrapped, early, SessionFacts { sid, layer, route: Arc::clone(&lane.name), kid, source }))
     }
@@ -344,16 +356,16 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
     /// Whether an early message may come now; nothing is remembered yet.
     async fn check_time(&self, checked: &CheckedInit, record: &mut Record) -> Result<Option<Early>, Reason> {
         let Some(issued) = checked.issued().map(UnixTime) else { return Ok(None) };
-        if !self.early {
+        if !self.current.early {
             record.cause = Some("policy takes no early messages".into());
             return Err(Reason::EarlyRefused);
         }
-        let digest = checked.header_digest(self.provider);
+        let digest = checked.header_digest(self.current.provider);
         let note = |refused: Refused| {
             record.cause = Some(refused.to_string());
             refused.reason()
         };
-        self.store.probe_early(digest, issued, self.now()).await.map_err(note)?;
+        self.shared.store.probe_early(digest, issued, self.now()).await.map_err(note)?;
         Ok(Some(Early { digest, issued }))
     }
 }
@@ -412,7 +424,7 @@ pub(super) fn may_come_early(document: &Document<'_>) -> bool {
 }
 
 /// What all kinds have in common.
-impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
+impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
     pub(super) fn scan<'a>(&self, form: Form, body: &'a [u8], record: &mut Record) -> Result<Document<'a>, Reason> {
         let document = Document::scan(form, body, &Limits::default()).map_err(|error| {
             record.cause = Some(error.to_string());
@@ -424,7 +436,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
 
     fn identify(&self, document: &Document<'_>, record: &mut Record) {
         let source = document.header.source.as_ref().map(|field| document.text(field));
-        record.device = source.map(|source| self.device_key.device(self.provider, &source));
+        record.device = source.map(|source| self.shared.device_key.device(self.current.provider, &source));
     }
 
     /// Whether a message may go to the server: its SyncML session is its sender's.
@@ -442,7 +454,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         let pass = match self.names(lane, kid, &message, record)? {
             Some(names) => {
                 let facts = names.facts(lane, &message);
-                let pass = self.store.check_binding(facts, sender, self.now()).await;
+                let pass = self.shared.store.check_binding(facts, sender, self.now()).await;
                 Some(pass.map_err(|refused| note(refused, record))?)
             }
             None => None,
@@ -479,7 +491,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
     /// Whether a terminal may speak for the device that its message names as its source.
     fn check_device(&self, kid: &Kid, document: &Document<'_>, record: &mut Record) -> Result<(), Reason> {
         let source = document.header.source.as_ref();
-        if self.keyring.admits(kid, &source.map(|source| document.text(source)).unwrap_or_default()) {
+        if self.current.keyring.admits(kid, &source.map(|source| document.text(source)).unwrap_or_default()) {
             return Ok(());
         }
         record.cause = Some("the terminal's secret is not for this device".into());

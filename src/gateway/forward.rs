@@ -31,6 +31,16 @@ pub(super) struct Upstream {
     names: Vec<Origin>,
     /// What takes their place on our side.
     public_url: Option<Origin>,
+    /// What the connections were set up by.
+    setup: Setup,
+}
+
+/// What decides over the connections to a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Setup {
+    address: String,
+    connect_timeout: Duration,
+    max_connections: usize,
 }
 
 /// A message for the server.
@@ -66,11 +76,16 @@ pub enum UpstreamSetupError {
 }
 
 impl Upstream {
-    /// The server of a route. Connects to nothing yet.
+    /// The server of a route. Connects to nothing yet. If the connections of `before` are set up alike, they are shared,
+    /// so that their number stays bounded; but not with TLS, where roots may have been replaced.
     ///
     /// # Errors
     /// An address that HTTP cannot use, or what is missing for TLS.
-    pub(super) fn new(route: &Route, policy: &GatewayPolicy) -> Result<Self, UpstreamSetupError> {
+    pub(super) fn new(
+        route: &Route,
+        policy: &GatewayPolicy,
+        before: Option<&Self>,
+    ) -> Result<Self, UpstreamSetupError> {
         let mut names = route.server_names.clone();
         names.extend(match &route.upstream {
             UpstreamAddr::Http { host, port } => Origin::new(Scheme::Http, host, Some(*port)).ok(),
@@ -82,8 +97,19 @@ impl Upstream {
             in_flight: route.max_connections,
             ..Settings::default()
         };
+        let setup = Setup {
+            address: route.upstream.to_string(),
+            connect_timeout: route.connect_timeout,
+            max_connections: route.max_connections,
+        };
+        let is_tls = matches!(route.upstream, UpstreamAddr::Https { .. });
+        let client = match before {
+            Some(before) if before.setup == setup && !is_tls => before.client.clone(),
+            _ => upstream::Upstream::new(&setup.address.parse()?, settings)?,
+        };
         Ok(Self {
-            client: upstream::Upstream::new(&route.upstream.to_string().parse()?, settings)?,
+            client,
+            setup,
             host: route.host,
             timeout: route.timeout,
             limit: policy.message_limit,

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::Shared;
-use super::exchange::{Early, Message, Step, may_come_early, note};
+use super::exchange::{Early, Exchange, Message, Step, may_come_early, note};
 use super::record::{Decision, Record};
 use super::refuse::Answer;
 use super::service::Lane;
@@ -18,7 +17,7 @@ use crate::seal::{
 use crate::session::{self, Sender, SessionFacts, SessionStore};
 use crate::syncml::{Document, Form};
 
-impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
+impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
     /// Answers a seal of the message layer.
     pub(super) async fn sealed(
         &self,
@@ -111,9 +110,9 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
     ) -> Result<session::Response, Reason> {
         let empty = HandshakePlaintext::decode(plaintext)?;
         let sid = facts.sid;
-        let reserved = self.store.reserve(facts, self.now()).await.map_err(|refused| note(refused, record))?;
-        let (body, keys) = opened.reply(self.provider, sid, false).seal(&empty.plaintext());
-        let begun = self.store.begin(reserved, Arc::new(keys), false, self.now()).await;
+        let reserved = self.shared.store.reserve(facts, self.now()).await.map_err(|refused| note(refused, record))?;
+        let (body, keys) = opened.reply(self.current.provider, sid, false).seal(&empty.plaintext());
+        let begun = self.shared.store.begin(reserved, Arc::new(keys), false, self.now()).await;
         begun.map_err(|refused| note(refused, record))?;
         record.decision = Decision::Handshake;
         Ok(sealed_bytes(body))
@@ -137,9 +136,9 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         let message = message_of(&request, target, plaintext, &document);
         let content_type = message.content_type.clone();
         let (sid, kid) = (facts.sid, facts.kid.clone());
-        let reserved = self.store.reserve(facts, self.now()).await.map_err(|refused| note(refused, record))?;
+        let reserved = self.shared.store.reserve(facts, self.now()).await.map_err(|refused| note(refused, record))?;
         // First of all, lest a replay that races with the original begins its SyncML session anew.
-        let remembered = self.store.remember_early(early.digest, early.issued, self.now()).await;
+        let remembered = self.shared.store.remember_early(early.digest, early.issued, self.now()).await;
         remembered.map_err(|refused| note(refused, record))?;
         let admitted = self.admit(lane, Sender::Sealed { sid, kid: &kid }, message, record).await?;
         // From here on there is a sealed session, and everything is said sealed.
@@ -154,9 +153,9 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
             Err(reason) => self.refusal_answer(lane, reason, Some((&document.heading(), content_type)), record),
         };
         record.end = answer.end;
-        let reply = opened.reply(self.provider, sid, answer.end);
+        let reply = opened.reply(self.current.provider, sid, answer.end);
         let (body, keys) = reply.seal(&answer.as_response(lane).plaintext());
-        if let Err(refused) = self.store.begin(reserved, Arc::new(keys), answer.end, self.now()).await {
+        if let Err(refused) = self.shared.store.begin(reserved, Arc::new(keys), answer.end, self.now()).await {
             // The message was forwarded: its answer is worth having, even if nothing can follow it.
             note(refused, record);
         }
@@ -176,7 +175,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         })?;
         let target = Target::parse(request.target.as_bytes(), &lane.route.targets)?;
         record.message = Some(request.body.len());
-        if request.body.len() > self.message_limit {
+        if request.body.len() > self.current.message_limit {
             return Err(Reason::TooLarge);
         }
         let form = lane.form(request.content_type.as_bytes()).ok_or(Reason::Malformed)?;

@@ -6,9 +6,12 @@
 //! `forward` (to the server and back) → `refuse` (how a refusal is said). `record` writes the one line of log that an
 //! exchange gets, `discovery` tells what is supported, `keyring` holds the keys and secrets.
 //!
+//! `current` is what a policy makes of all this, and `reload` puts another in its place.
+//!
 //! Sealing and opening are left to [`crate::seal`], numbers, lifetimes and whose a SyncML session is to
 //! [`crate::session`], sockets and HTTP to [`crate::net`].
 
+mod current;
 mod discovery;
 mod document;
 mod exchange;
@@ -17,17 +20,20 @@ mod keyring;
 mod message;
 mod record;
 mod refuse;
+mod reload;
 mod service;
 mod shed;
 mod unwrapping;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
 use tower::ServiceBuilder;
 use tracing::info;
 
-use crate::crypto::{CryptoProvider, RandomFailed, SecureRandom, SystemRandom};
+use crate::crypto::{RandomFailed, SecureRandom, SystemRandom};
 use crate::net::drain::Drain;
 use crate::net::server::{self, Drained, Listener, Server};
 use crate::policy::{GatewayPolicy, Limits, Store};
@@ -35,11 +41,12 @@ use crate::seal::SessionKeys;
 use crate::session::redis::{RedisStore, StartError};
 use crate::session::{DeviceKey, MemoryStore, SessionStore, TimeSource, WallClock};
 
+pub use self::current::UnusableUpstream;
 pub use self::forward::UpstreamSetupError;
+pub use self::reload::{Applied, ReloadError};
 
-use self::forward::Upstream;
-use self::keyring::Keyring;
-use self::service::Lane;
+use self::current::Current;
+use self::reload::Fixed;
 use self::shed::ShedLayer;
 use self::unwrapping::Unwrapping;
 
@@ -55,13 +62,8 @@ pub enum RunError {
         source: std::io::Error,
     },
     /// The connections to a server cannot be set up.
-    #[error("the upstream {upstream} cannot be used: {source}")]
-    Upstream {
-        /// The server.
-        upstream: String,
-        /// What is wrong.
-        source: UpstreamSetupError,
-    },
+    #[error(transparent)]
+    Upstream(#[from] UnusableUpstream),
     /// The session store cannot be used.
     #[error(transparent)]
     Store(#[from] StartError),
@@ -97,19 +99,16 @@ impl<S> Clone for Gateway<S> {
     }
 }
 
-/// What all exchanges share.
+/// What all exchanges share from the start of the gateway to its end, and the policy of the day.
 struct Shared<S> {
-    provider: &'static dyn CryptoProvider,
     surroundings: Surroundings,
     store: S,
-    keyring: Keyring,
-    /// The longest path first.
-    lanes: Vec<Arc<Lane>>,
-    early: bool,
-    message_limit: usize,
     limits: Limits,
     unwrapping: Unwrapping,
     device_key: DeviceKey,
+    fixed: Fixed,
+    generation: AtomicU64,
+    current: ArcSwap<Current>,
 }
 
 impl Gateway<MemoryStore<SessionKeys>> {
@@ -129,25 +128,18 @@ impl<S: SessionStore<Keys = SessionKeys>> Gateway<S> {
     /// # Errors
     /// [`RunError::Upstream`] and [`RunError::Random`].
     pub fn new(policy: &GatewayPolicy, surroundings: Surroundings, store: S) -> Result<Self, RunError> {
-        let mut lanes = Vec::with_capacity(policy.routes.len());
-        for route in &policy.routes {
-            let upstream = Upstream::new(route, policy)
-                .map_err(|source| RunError::Upstream { upstream: route.upstream.to_string(), source })?;
-            lanes.push(Arc::new(Lane::new(route, policy, upstream)));
-        }
+        let current = Current::new(policy, None)?;
         Ok(Self {
             shed: ShedLayer::new(policy.limits.in_flight),
             shared: Arc::new(Shared {
-                provider: policy.provider,
                 store,
-                keyring: Keyring::new(policy),
-                lanes,
-                early: policy.early,
-                message_limit: policy.message_limit,
                 limits: policy.limits.clone(),
                 unwrapping: Unwrapping::new(policy.unwrap_queue),
                 device_key: DeviceKey::new(&*surroundings.random)?,
                 surroundings,
+                fixed: Fixed::of(policy),
+                generation: AtomicU64::new(1),
+                current: ArcSwap::from_pointee(current),
             }),
         })
     }
@@ -155,6 +147,20 @@ impl<S: SessionStore<Keys = SessionKeys>> Gateway<S> {
     /// The store of sessions.
     pub fn store(&self) -> &S {
         &self.shared.store
+    }
+
+    /// Goes on under another policy. Exchanges that have begun end under the one that they began with, sealed sessions go
+    /// on; those under a secret that is no longer there end. What only another start can change is in
+    /// [`Applied::kept`].
+    ///
+    /// # Errors
+    /// [`ReloadError`]; then everything is as it was.
+    pub fn reload(&self, policy: &GatewayPolicy) -> Result<Applied, ReloadError> {
+        let Shared { fixed, generation, current, .. } = &*self.shared;
+        let next = Current::new(policy, Some(&current.load()))?;
+        current.store(Arc::new(next));
+        let generation = generation.fetch_add(1, Ordering::Relaxed) + 1;
+        Ok(Applied { generation, kept: fixed.differs(policy) })
     }
 
     /// Serves until it is drained.

@@ -14,9 +14,10 @@ use http_body::Body;
 use http_body_util::Full;
 use tower::Service;
 
+use super::exchange::Exchange;
 use super::forward::Upstream;
 use super::record::{Decision, Record};
-use super::{Gateway, Shared, discovery};
+use super::{Gateway, discovery};
 use crate::net::body::{self, BodyError};
 use crate::net::fields;
 use crate::net::server::Peer;
@@ -97,14 +98,14 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let shared = Arc::clone(&self.shared);
-        Box::pin(async move { Ok(shared.serve(request).await) })
+        let exchange = Exchange::begin(&self.shared);
+        Box::pin(async move { Ok(exchange.serve(request).await) })
     }
 }
 
-impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
+impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
     /// Answers a request, and writes its line.
-    async fn serve<B>(self: Arc<Self>, request: Request<B>) -> Response<Full<Bytes>>
+    async fn serve<B>(self, request: Request<B>) -> Response<Full<Bytes>>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -115,7 +116,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
             record.decision = Decision::Discovery;
             self.discover(request.method())
         } else {
-            match self.lane(request.uri().path()) {
+            match self.current.lane(request.uri().path()).cloned() {
                 Some(lane) => {
                     record.route = Some(lane.route.path.clone());
                     return self.serve_lane(lane, request, record).await;
@@ -129,27 +130,18 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         finish(&record, response)
     }
 
-    fn lane(&self, path: &str) -> Option<Arc<Lane>> {
-        self.lanes.iter().find(|lane| crate::policy::has_prefix(path, &lane.route.path)).cloned()
-    }
-
     fn discover(&self, method: &Method) -> Response<Full<Bytes>> {
         if !matches!(*method, Method::GET | Method::HEAD) {
             return not_allowed("GET, HEAD");
         }
-        let rsa_keys = self.keyring.rsa_keys(self.surroundings.time.now());
-        let supported = discovery::document(self.lanes.iter().map(|lane| &lane.accepts), rsa_keys);
+        let rsa_keys = self.current.keyring.rsa_keys(self.now());
+        let supported = discovery::document(self.current.lanes.iter().map(|lane| &lane.accepts), rsa_keys);
         let mut response = Response::new(Full::new(supported));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response
     }
 
-    async fn serve_lane<B>(
-        self: Arc<Self>,
-        lane: Arc<Lane>,
-        request: Request<B>,
-        mut record: Record,
-    ) -> Response<Full<Bytes>>
+    async fn serve_lane<B>(self, lane: Arc<Lane>, request: Request<B>, mut record: Record) -> Response<Full<Bytes>>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -162,8 +154,9 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
             _ => return finish(&record, unsupported_media_type()),
         };
         // A seal in a document is base64 of what may be binary, hence the half; and some room for all that is around.
-        let limit = self.message_limit.saturating_add(self.message_limit / 2).saturating_add(8192);
-        let (parts, body) = body::receive(request, limit, self.limits.body_timeout).await;
+        let message_limit = self.current.message_limit;
+        let limit = message_limit.saturating_add(message_limit / 2).saturating_add(8192);
+        let (parts, body) = body::receive(request, limit, self.current.body_timeout).await;
         let body = match body {
             Ok(body) => body,
             Err(error) => {
@@ -182,7 +175,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Shared<S> {
         // What has begun is brought to its end, whether the client is there to hear of it or not: a number that was
         // accepted is answered, and the answer kept.
         let exchange = tokio::spawn(async move {
-            let response = self.exchange(&lane, kind, parts, body, &mut record).await;
+            let response = self.answer(&lane, kind, parts, body, &mut record).await;
             finish(&record, response)
         });
         exchange.await.unwrap_or_else(|_| {

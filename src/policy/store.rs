@@ -12,7 +12,7 @@ use crate::seal::StoreKey;
 use crate::session::redis::{Address, Settings};
 
 /// Where sealed sessions are kept.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Store {
     /// In the process.
     Memory,

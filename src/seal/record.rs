@@ -14,6 +14,7 @@ use super::{Layer, Sid};
 use crate::crypto::{Algorithm, CryptoProvider, Key, NONCE_LEN, OpenFailed, Prk, TAG_LEN};
 
 /// The secret that the replicas of a gateway share, and nobody else has. Zeroed on drop, never printed.
+#[derive(PartialEq)]
 pub struct StoreKey(Prk);
 
 /// Text that is not a store key.

@@ -20,6 +20,7 @@ mod numbers;
 mod plaintext;
 mod program;
 mod refusals;
+mod reload;
 mod secrecy;
 mod secrets;
 mod server;

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use syncseal::crypto::{RsaPrivateKey, RsaPublicKey, SystemRandom};
-use syncseal::gateway::{Gateway, Surroundings};
+use syncseal::gateway::{Applied, Gateway, ReloadError, Surroundings};
 use syncseal::net::drain::Trigger;
 use syncseal::net::server::{Drained, Listener};
 use syncseal::policy::{Environment, GatewayPolicy};
-use syncseal::session::{TimeSource, UnixTime};
+use syncseal::seal::SessionKeys;
+use syncseal::session::{MemoryStore, TimeSource, UnixTime};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -47,7 +48,8 @@ pub(crate) struct World {
     pub(crate) key: RsaPublicKey,
     pub(crate) trigger: Trigger,
     pub(crate) serving: JoinHandle<Drained>,
-    _dir: TempDir,
+    pub(crate) gateway: Gateway<MemoryStore<SessionKeys>>,
+    dir: TempDir,
 }
 
 impl World {
@@ -75,9 +77,7 @@ impl World {
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         write_key(&dir);
-        let text = policy_text("127.0.0.1:0", &server.address, tables, route);
-        let mut policy = GatewayPolicy::parse(&dir.path().join("gateway.toml"), &text, &Environment::default())
-            .unwrap_or_else(|faults| panic!("{faults}\n{text}"));
+        let mut policy = policy(&dir, &server, tables, route);
         adjust(&mut policy);
         let clock = Arc::new(TestClock(AtomicU64::new(1_790_000_000)));
         let surroundings = Surroundings { time: Arc::clone(&clock) as _, random: Arc::new(SystemRandom) };
@@ -85,9 +85,25 @@ impl World {
         let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let trigger = Trigger::new();
-        let serving = tokio::spawn(gateway.serve(listener, trigger.subscribe()));
-        Self { addr, clock, server, key: public_key(), trigger, serving, _dir: dir }
+        let serving = tokio::spawn(gateway.clone().serve(listener, trigger.subscribe()));
+        Self { addr, clock, server, key: public_key(), trigger, serving, gateway, dir }
     }
+
+    /// Lets the gateway go on with these tables in its policy, and these lines in its route.
+    pub(crate) fn reload(&self, tables: &str, route: &str) -> Result<Applied, ReloadError> {
+        self.gateway.reload(&self.policy(tables, route))
+    }
+
+    /// A policy of this gateway with these tables, and these lines in its route.
+    pub(crate) fn policy(&self, tables: &str, route: &str) -> GatewayPolicy {
+        policy(&self.dir, &self.server, tables, route)
+    }
+}
+
+fn policy(dir: &TempDir, server: &Server, tables: &str, route: &str) -> GatewayPolicy {
+    let text = policy_text("127.0.0.1:0", &server.address, tables, route);
+    GatewayPolicy::parse(&dir.path().join("gateway.toml"), &text, &Environment::default())
+        .unwrap_or_else(|faults| panic!("{faults}\n{text}"))
 }
 
 /// Every gateway's key.

@@ -43,7 +43,11 @@ impl FromStr for Address {
 
 impl PartialEq for Address {
     fn eq(&self, other: &Self) -> bool {
-        self.0.addr() == other.0.addr()
+        let account = |address: &Self| {
+            let redis = address.0.redis_settings();
+            (redis.db(), redis.username().map(str::to_owned), redis.password().map(str::to_owned))
+        };
+        self.0.addr() == other.0.addr() && account(self) == account(other)
     }
 }
 
@@ -64,7 +68,7 @@ impl fmt::Debug for Address {
 }
 
 /// What a [`RedisStore`](super::RedisStore) needs to know.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// The server; with `sentinel`, the sentinels, at least one. User, password and database of the first count.
     pub servers: Vec<Address>,
