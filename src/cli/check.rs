@@ -8,8 +8,8 @@ use super::{Exit, agent, complain, gateway, print};
 use crate::agent::Agent;
 use crate::crypto::{Algorithm, NamedGroup, RSA_TIMING_WARNING, SystemRandom};
 use crate::gateway::{Gateway, Surroundings};
-use crate::policy::{AgentPolicy, AgentRecipients, Environment, GatewayPolicy, Policy, Store};
-use crate::session::WallClock;
+use crate::policy::{AgentPolicy, AgentRecipients, Environment, GatewayPolicy, Plaintext, Policy, Store};
+use crate::session::{TimeSource, WallClock};
 
 /// Checks a policy: does all that starting would do, short of binding.
 ///
@@ -36,6 +36,9 @@ pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Exit> {
             })?;
             if let Some(warning) = RSA_TIMING_WARNING {
                 complain(warning);
+            }
+            for ending in policy.rules.endings(WallClock.now()) {
+                complain(format_args!("warning: {ending}"));
             }
             gateway_summary(policy)
         }
@@ -86,8 +89,15 @@ fn gateway_summary(policy: &GatewayPolicy) -> Result<String, fmt::Error> {
     }
     writeln!(out, "  early messages {}", if policy.early { "accepted" } else { "refused" })?;
     for route in &policy.routes {
-        let plaintext = if route.permit_plaintext().is_some() { "FORWARDED" } else { "refused" };
-        writeln!(out, "  route {} to {}, plaintext {plaintext}", route.path, route.upstream)?;
+        writeln!(out, "  route {} to {}", route.path, route.upstream)?;
+    }
+    for rule in policy.rules.iter() {
+        let plaintext = match rule.plaintext {
+            Plaintext::Observe => "EVERYTHING FORWARDED",
+            Plaintext::Permit => "plaintext FORWARDED",
+            Plaintext::Require => "plaintext refused",
+        };
+        writeln!(out, "  rule {rule}: {plaintext}")?;
     }
     Ok(out)
 }

@@ -10,6 +10,7 @@ use crate::crypto::RSA_TIMING_WARNING;
 use crate::gateway::{self, RunError};
 use crate::policy::{Environment, GatewayPolicy};
 use crate::session::redis::StartError;
+use crate::session::{TimeSource, WallClock};
 
 /// Runs a gateway: takes sealed messages for a SyncML server.
 ///
@@ -34,6 +35,9 @@ pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Exit> {
     args.log.start(&policy.log);
     if let Some(warning) = RSA_TIMING_WARNING {
         warn!("{warning}");
+    }
+    for ending in policy.rules.endings(WallClock.now()) {
+        warn!(rule = ending.rule, until = %ending.until, "{ending}");
     }
     serve::serve(|drain| gateway::run(policy, drain), exit)
 }

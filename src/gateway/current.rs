@@ -7,7 +7,7 @@ use super::forward::{Upstream, UpstreamSetupError};
 use super::keyring::Keyring;
 use super::service::Lane;
 use crate::crypto::CryptoProvider;
-use crate::policy::GatewayPolicy;
+use crate::policy::{GatewayPolicy, Rules};
 
 /// What a policy says, ready for exchanges.
 pub(super) struct Current {
@@ -15,6 +15,7 @@ pub(super) struct Current {
     pub(super) keyring: Keyring,
     /// The longest path first.
     pub(super) lanes: Vec<Arc<Lane>>,
+    pub(super) rules: Rules,
     pub(super) early: bool,
     pub(super) message_limit: usize,
     pub(super) body_timeout: Duration,
@@ -44,6 +45,7 @@ impl Current {
             provider: policy.provider,
             keyring: Keyring::new(policy),
             lanes,
+            rules: policy.rules.clone(),
             early: policy.early,
             message_limit: policy.message_limit,
             body_timeout: policy.limits.body_timeout,

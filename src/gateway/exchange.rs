@@ -21,7 +21,7 @@ use super::refuse::{self, Answer};
 use super::service::{Kind, Lane};
 use crate::net::fields;
 use crate::net::server::Peer;
-use crate::policy::PlaintextPermit;
+use crate::policy::{PlaintextPermit, Subject};
 use crate::seal::{
     self, CheckedInit, Encrypt0, InitHeader, Layer, Number, NumberedHeader, Reason, SessionKeys, Sid, Target,
     UnwrappedInit,
@@ -179,7 +179,14 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
         }
         record.message = Some(body.len());
         let permit = match document.header.seal_marks {
-            0 => lane.route.permit_plaintext().ok_or(Reason::EncryptionRequired),
+            0 => {
+                let device = device(&document);
+                let subject =
+                    Subject { route: &lane.route.path, device: device.as_deref(), address: source, now: self.now() };
+                let decision = self.current.rules.decide(&subject);
+                record.rule = Some(decision.rule().name.clone());
+                decision.permit().ok_or(Reason::EncryptionRequired)
+            }
             _ => Err(Reason::Malformed),
         };
         let target = Target::parse(target.as_bytes(), &lane.route.targets).map_err(Reason::from);
@@ -228,6 +235,12 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
         self.answered(noted).await;
         delivered.map(|(inbound, _)| inbound)
     }
+}
+
+/// The device that a document names as its source, if every peer reads the same name.
+fn device<'d>(document: &'d Document<'_>) -> Option<Cow<'d, [u8]>> {
+    let source = document.header.source.as_ref()?;
+    document.is_unambiguous(source).then(|| document.text(source))
 }
 
 /// Seals of either layer, as far as they are the same.

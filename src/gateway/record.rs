@@ -50,6 +50,8 @@ pub(super) struct Record {
     pub(super) route: Option<String>,
     pub(super) decision: Decision,
     pub(super) reason: Option<Reason>,
+    /// The rule that decided about plaintext.
+    pub(super) rule: Option<String>,
     /// What exactly, where the reason alone does not help an operator.
     pub(super) cause: Option<String>,
     pub(super) sid: Option<Sid>,
@@ -78,6 +80,7 @@ impl Record {
             route: None,
             decision: Decision::Declined,
             reason: None,
+            rule: None,
             cause: None,
             sid: None,
             recipient: None,
@@ -109,6 +112,7 @@ impl Record {
             device = self.device.map(tracing::field::display),
             decision = self.decision.name(),
             reason = self.reason.map(Reason::name),
+            rule = self.rule.as_deref(),
             cause = self.cause.as_deref(),
             end = self.end.then_some(true),
             status,

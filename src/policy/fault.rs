@@ -201,6 +201,23 @@ pub enum Conflict {
     /// The active key has an end.
     #[error("the first key is the active one, which terminals are to use; allowed: no accept_until")]
     ActiveKeyEnds,
+    /// A rule after which no other is ever asked.
+    #[error(
+        "a rule without conditions applies to everything, and those after it to nothing; allowed: it is the last [[rule]]"
+    )]
+    CatchAllNotLast,
+    /// What no rule is about.
+    #[error(
+        "the last [[rule]] decides about all that no other is about; allowed: no route, devices, addresses and until in it"
+    )]
+    NoCatchAll,
+    /// A key of earlier versions.
+    #[error(
+        "this is said by rules now; allowed: a table [[rule]] with name = \"everybody\" and plaintext = \"observe\", \
+         \"permit\" or \"require\", and before it others for some routes, devices or addresses. Without any [[rule]], \
+         plaintext is refused"
+    )]
+    PlaintextIsInRules,
     /// A pin without the key.
     #[error(
         "a pin alone cannot wrap a session key; missing: agent.key, a file with the gateway's public key. Take the .pub.pem that \

@@ -1,4 +1,4 @@
-//! What a gateway does: `[gateway]`, `[early]`, `[sessions]` and `[[route]]`.
+//! What a gateway does: `[gateway]`, `[early]`, `[sessions]`, `[[route]]` and `[[rule]]`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -8,6 +8,7 @@ use super::common::{self, Crypto, Limits, Log};
 use super::fault::{Cause, Conflict};
 use super::keys::{self, Recipient};
 use super::reader::Section;
+use super::rules::Rules;
 use super::secrets::{self, Secret};
 use super::store::Store;
 use super::value::{boolean, choice, count, duration, list, nonempty_list, size, text};
@@ -53,22 +54,11 @@ pub struct GatewayPolicy {
     pub unwrap_queue: usize,
     /// The routes, at least one, the longest path first.
     pub routes: Vec<Route>,
+    /// What happens to messages that are not sealed.
+    pub rules: Rules,
     /// How logs are written.
     pub log: Log,
 }
-
-/// What happens to SyncML without an encryption indicator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Plaintext {
-    /// A seal is required, without one it is refused.
-    Require,
-    /// Forwarded as it is, and counted.
-    Permit,
-}
-
-/// Leave to forward one unsealed message: only [`Route::permit_plaintext`] gives it, and forwarding takes it.
-#[derive(Debug)]
-pub struct PlaintextPermit(());
 
 /// What Host says to the legacy server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +96,6 @@ pub struct Route {
     pub extra_types: Vec<(String, Form)>,
     /// Connections to the server.
     pub max_connections: usize,
-    plaintext: Plaintext,
 }
 
 impl GatewayPolicy {
@@ -172,6 +161,7 @@ impl GatewayPolicy {
             routes.extend(Route::read(&mut section, path, public_url.is_some()));
             section.finish();
         }
+        let rules = Rules::read(&mut root, &paths);
         routes.sort_by_key(|route: &Route| std::cmp::Reverse(route.path.len()));
         root.finish();
 
@@ -193,6 +183,7 @@ impl GatewayPolicy {
             limits,
             unwrap_queue,
             routes,
+            rules,
             log,
         })
     }
@@ -248,14 +239,6 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const MANY: usize = 10_000_000;
 
 impl Route {
-    /// Leave to forward a message without a seal, if this route gives it.
-    pub const fn permit_plaintext(&self) -> Option<PlaintextPermit> {
-        match self.plaintext {
-            Plaintext::Require => None,
-            Plaintext::Permit => Some(PlaintextPermit(())),
-        }
-    }
-
     fn read(section: &mut Section<'_>, path: Option<String>, has_public_url: bool) -> Option<Self> {
         let targets = section.optional(
             "targets",
@@ -267,14 +250,13 @@ impl Route {
             HostField::Upstream => "upstream",
             HostField::Target => "target",
         });
-        let plaintext = choice(&[Plaintext::Require, Plaintext::Permit], |plaintext| match plaintext {
-            Plaintext::Require => "refuse",
-            Plaintext::Permit => "permit",
-        });
         let layers = nonempty_list("the name of a layer", choice(&Layer::ALL, Layer::name));
         let origins = list(ORIGIN_ALLOWED, text(ORIGIN_ALLOWED, |text| text.parse().ok()));
         let host = section.or("host", HostField::Upstream, host);
-        let plaintext = section.or("plaintext", Plaintext::Require, plaintext);
+        if section.has("plaintext") {
+            section.report("plaintext", Cause::Conflict(Conflict::PlaintextIsInRules));
+            section.ignore("plaintext");
+        }
         let layers = section.or("layers", vec![Layer::Message], layers);
         let bind_sessions = section.or("bind_sessions", true, boolean);
         let server_names = section.or("server_names", Vec::new(), origins);
@@ -292,7 +274,6 @@ impl Route {
             path,
             upstream: upstream?,
             host,
-            plaintext,
             layers,
             bind_sessions,
             server_names,

@@ -11,11 +11,13 @@
 mod address;
 mod agent;
 mod common;
+mod devices;
 mod edit;
 mod fault;
 mod gateway;
 mod keys;
 mod reader;
+mod rules;
 mod secrets;
 mod store;
 #[cfg(test)]
@@ -29,12 +31,14 @@ use toml::de::DeTable;
 pub use address::{GatewayUrl, UpstreamAddr, has_prefix};
 pub use agent::{AgentPolicy, AgentRecipients, Retransmit};
 pub use common::{FILTER_ALLOWED, Limits, Log, LogFormat, parse_filter};
+pub use devices::Devices;
 pub use edit::{EditError, activate_key, key_files, retire_keys};
 pub use fault::{Cause, Conflict, Fault, Faults, Place};
-pub use gateway::{GatewayPolicy, HostField, PlaintextPermit, Route};
+pub use gateway::{GatewayPolicy, HostField, Route};
 pub use keys::{Recipient, read_public_half};
 pub use reader::Environment;
-pub use secrets::{Devices, SECRET_SUFFIX, Secret};
+pub use rules::{Decision, Ending, Miss, Plaintext, PlaintextPermit, Rule, Rules, Subject};
+pub use secrets::{SECRET_SUFFIX, Secret};
 pub use store::Store;
 pub use value::parse_duration;
 

@@ -145,7 +145,14 @@ fn nearest<'n>(word: &str, names: impl Iterator<Item = (&'n str, String)>) -> Op
 }
 
 fn join(table: &str, key: &str) -> String {
-    if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") }
+    match (table, key) {
+        ("", name) | (name, "") => name.to_owned(),
+        _ => format!("{table}.{key}"),
+    }
+}
+
+fn tables_allowed(key: &str) -> String {
+    format!("one or more tables, [[{key}]]")
 }
 
 /// A table, there or not.
@@ -212,11 +219,22 @@ impl<'a> Section<'a> {
 
     /// The tables `[[key]]`, at least one.
     pub(super) fn sections(&mut self, key: &'static str) -> Vec<Self> {
-        let allowed = format!("one or more tables, [[{key}]]");
-        let Some(setting) = self.find(key) else {
-            self.report(key, Cause::Missing { allowed });
-            return Vec::new();
-        };
+        match self.find(key) {
+            Some(setting) => self.tables(key, &setting),
+            None => {
+                self.report(key, Cause::Missing { allowed: tables_allowed(key) });
+                Vec::new()
+            }
+        }
+    }
+
+    /// The tables `[[key]]`, of which there may be none.
+    pub(super) fn sections_if_any(&mut self, key: &'static str) -> Vec<Self> {
+        self.find(key).map(|setting| self.tables(key, &setting)).unwrap_or_default()
+    }
+
+    fn tables(&self, key: &'static str, setting: &Setting<'a>) -> Vec<Self> {
+        let allowed = tables_allowed(key);
         let DeValue::Array(items) = setting.value.get_ref() else {
             setting.refuse::<()>(&allowed);
             return Vec::new();
@@ -231,7 +249,7 @@ impl<'a> Section<'a> {
         items.iter().enumerate().filter_map(section).collect()
     }
 
-    /// Reports a fault of `key`, at its place, or at that of the table if it is not there.
+    /// Reports a fault of `key`, at its place, or at that of the table if it is not there; of the table, if `key` is empty.
     pub(super) fn report(&self, key: &str, cause: Cause) {
         let entry = self.table.as_ref().and_then(|(table, _)| table.get_key_value(key));
         let span = entry.map(|(_, value)| value.span());

@@ -5,12 +5,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
-use wildmatch::WildMatch;
 
+use super::devices::Devices;
 use super::fault::Cause;
 use super::keys;
 use super::reader::Setting;
-use super::value::{nonempty_list, text, time};
+use super::value::{text, time};
 use crate::crypto::{KeyName, TerminalSecret};
 use crate::session::UnixTime;
 
@@ -29,18 +29,6 @@ pub struct Secret {
     pub expires: Option<UnixTime>,
 }
 
-/// Devices by patterns of their Source LocURI, in which `*` stands for anything and `?` for one character.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Devices(Vec<WildMatch>);
-
-impl Devices {
-    /// Whether a device with this Source LocURI is among them. White space around it does not count.
-    pub fn contain(&self, source: &[u8]) -> bool {
-        let source = std::str::from_utf8(source.trim_ascii());
-        source.is_ok_and(|source| self.0.iter().any(|pattern| pattern.matches(source)))
-    }
-}
-
 /// What the file of a secret in a directory is called, after its name.
 pub const SECRET_SUFFIX: &str = ".secret";
 
@@ -48,7 +36,6 @@ const SECRETS_ALLOWED: &str = "the directory of files NAME.secret, or a table: N
      { file = \"FILE\", devices = [\"PATTERN\"], expires = TIME }";
 pub(super) const SECRET_ALLOWED: &str = "the file of a secret, as `syncseal keygen --shared` makes it";
 const NAME_ALLOWED: &str = "the name of a secret, UTF-8 of 1 to 64 bytes";
-const DEVICE_ALLOWED: &str = "a pattern of a Source LocURI, such as \"IMEI:49*\"";
 
 /// Reads the name of a secret.
 pub(super) fn name(setting: &Setting<'_>) -> Option<KeyName> {
@@ -85,8 +72,7 @@ fn named(name: &str, entry: &Setting<'_>) -> Option<Secret> {
     }
     let mut section = entry.section("gateway.secrets.NAME", SECRETS_ALLOWED)?;
     let read = section.required("file", SECRET_ALLOWED, secret);
-    let pattern = text(DEVICE_ALLOWED, |pattern| (!pattern.is_empty()).then(|| WildMatch::new(pattern)));
-    let devices = section.optional("devices", nonempty_list(DEVICE_ALLOWED, pattern)).map(Devices);
+    let devices = section.optional("devices", Devices::read);
     let expires = section.optional("expires", time);
     section.finish();
     let (file, secret) = read?;

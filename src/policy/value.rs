@@ -97,14 +97,19 @@ fn in_units(value: u64, units: &[(&str, u64)]) -> String {
 
 /// A time with its offset, such as `2027-01-31T00:00:00Z`, not a string.
 pub(super) fn time(setting: &Setting<'_>) -> Option<UnixTime> {
-    let seconds = setting.value().as_datetime().and_then(|time| {
-        // One without an offset is no instant, and is not taken.
-        let time: Timestamp = time.to_string().parse().ok()?;
-        u64::try_from(time.as_second()).ok()
-    });
-    seconds
-        .map(UnixTime)
-        .or_else(|| setting.refuse("a time with its offset, such as 2027-01-31T00:00:00Z, without quotes"))
+    time_or("a time with its offset, such as 2027-01-31T00:00:00Z, without quotes")(setting)
+}
+
+/// As [`time`]; `allowed` says what else its caller takes.
+pub(super) fn time_or(allowed: &str) -> impl Fn(&Setting<'_>) -> Option<UnixTime> {
+    move |setting| {
+        let seconds = setting.value().as_datetime().and_then(|time| {
+            // One without an offset is no instant, and is not taken.
+            let time: Timestamp = time.to_string().parse().ok()?;
+            u64::try_from(time.as_second()).ok()
+        });
+        seconds.map(UnixTime).or_else(|| setting.refuse(allowed))
+    }
 }
 
 /// A string of which `parse` makes something. `allowed` says which strings those are.

@@ -6,7 +6,7 @@ use syncseal::seal::{Fields, Reason, Request};
 use crate::http::post;
 use crate::syncml::{Client, FIRST, SECOND, XML, accepted, accepted_at, challenged};
 use crate::terminal::{Terminal, request};
-use crate::world::World;
+use crate::world::{PERMIT, World};
 
 const CRED: Client = Client { cred: true, ..FIRST };
 
@@ -60,7 +60,7 @@ async fn a_target_from_a_resp_uri_is_its_owners_alone() {
 
 #[tokio::test]
 async fn plaintext_cannot_go_on_with_a_sealed_syncml_session() {
-    let (world, _victim, _) = world("plaintext = \"permit\"").await;
+    let (world, _victim, _) = world(PERMIT).await;
     for client in [SECOND, FIRST, CRED] {
         let answer = post(world.addr, XML, &client.xml()).await;
         assert_eq!((answer.status, answer.reason()), (200, Reason::SessionBound));
@@ -70,7 +70,7 @@ async fn plaintext_cannot_go_on_with_a_sealed_syncml_session() {
 
 #[tokio::test]
 async fn plaintext_cannot_reach_a_sealed_sessions_target() {
-    let (world, _victim, _) = world("plaintext = \"permit\"").await;
+    let (world, _victim, _) = world(PERMIT).await;
     let other = Client { source: "IMEI:other", session_id: "9", ..CRED }.xml();
     let fields = format!("Content-Type: {XML}\r\nContent-Length: {}\r\n", other.len());
     let bytes = crate::http::request_bytes("POST /sync?session=secret HTTP/1.1", &fields, &other);

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use crate::http::{exchange, post, post_bytes, post_seal, read_answer, request_bytes};
 use crate::syncml::{FIRST, XML, accepted};
 use crate::terminal::{Terminal, request};
-use crate::world::World;
+use crate::world::{PERMIT, World};
 
 /// The line that says that a seal follows.
 fn sealed_type() -> String {
@@ -144,7 +144,7 @@ async fn a_body_is_read_up_to_its_bound_and_not_a_byte_further() {
 
 #[tokio::test]
 async fn only_posts_of_known_types_are_looked_at() {
-    let world = World::with("", "plaintext = \"permit\"").await;
+    let world = World::with("", PERMIT).await;
     let length = |body: &[u8]| format!("Content-Type: {XML}\r\nContent-Length: {}\r\n", body.len());
     for method in ["GET", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"] {
         let body = FIRST.xml();
@@ -175,7 +175,7 @@ async fn only_posts_of_known_types_are_looked_at() {
 
 #[tokio::test]
 async fn nothing_is_served_beside_the_routes() {
-    let world = World::with("", "plaintext = \"permit\"").await;
+    let world = World::with("", PERMIT).await;
     for line in ["POST / HTTP/1.1", "POST /synchronize HTTP/1.1", "GET /admin HTTP/1.1", "GET /favicon.ico HTTP/1.1"] {
         let body = FIRST.xml();
         let fields = format!("Content-Type: {XML}\r\nContent-Length: {}\r\n", body.len());
@@ -206,7 +206,7 @@ async fn what_is_supported_is_told_to_everybody() {
 
 #[tokio::test]
 async fn requests_that_could_be_smuggled_are_refused() {
-    let world = World::with("", "plaintext = \"permit\"").await;
+    let world = World::with("", PERMIT).await;
     let body = FIRST.xml();
     let lengths = [
         format!("Content-Length: {}\r\nContent-Length: 1\r\n", body.len()),

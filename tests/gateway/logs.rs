@@ -14,7 +14,7 @@ use crate::http::{exchange, post, post_bytes, post_seal};
 use crate::server::{Reply, Server};
 use crate::syncml::{Client, FIRST, SECOND, XML, accepted_at};
 use crate::terminal::{Terminal, handshake_bytes, parameters, request};
-use crate::world::World;
+use crate::world::{PERMIT, World};
 
 thread_local! {
     static LINES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -99,7 +99,7 @@ async fn a_refusal_is_logged_with_its_reason() {
 #[tokio::test]
 async fn permitted_plaintext_is_counted_in_the_log() {
     let log = Log::begin();
-    let world = World::with("", "plaintext = \"permit\"").await;
+    let world = World::with("", PERMIT).await;
     post(world.addr, XML, &FIRST.xml()).await;
     post(world.addr, XML, &SECOND.xml()).await;
     let lines = log.exchanges();
@@ -111,7 +111,7 @@ async fn permitted_plaintext_is_counted_in_the_log() {
 async fn a_device_has_one_name_in_one_log_and_another_in_the_next() {
     let log = Log::begin();
     for _ in 0..2 {
-        let world = World::with("", "plaintext = \"permit\"").await;
+        let world = World::with("", PERMIT).await;
         post(world.addr, XML, &FIRST.xml()).await;
         post(world.addr, XML, &SECOND.xml()).await;
     }
@@ -198,7 +198,7 @@ pub(crate) fn assert_tells_nothing(log: &str) {
 #[tokio::test]
 async fn no_log_holds_contents_credentials_or_keys() {
     let log = Log::begin();
-    let world = World::with("", "plaintext = \"permit\"\nhost = \"target\"").await;
+    let world = World::with("", &format!("host = \"target\"\n{PERMIT}")).await;
     traffic(world.addr, &world.key, &world.server).await;
     assert_tells_nothing(&log.text());
 }

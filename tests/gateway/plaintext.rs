@@ -5,9 +5,7 @@ use syncseal::seal::Reason;
 use crate::http::{exchange, post, post_bytes, request_bytes};
 use crate::server::{Reply, Server};
 use crate::syncml::{FIRST, SECOND, XML, accepted, accepted_at, http, resp_uri};
-use crate::world::World;
-
-const PERMIT: &str = "plaintext = \"permit\"";
+use crate::world::{PERMIT, World};
 
 #[tokio::test]
 async fn permitted_plaintext_is_forwarded_byte_for_byte_without_the_fields_of_the_hop() {

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use crate::common::Program;
 use crate::logs::{assert_tells_nothing, traffic};
 use crate::server::Server;
-use crate::world::{policy_text, public_key, write_key};
+use crate::world::{PERMIT, policy_text, public_key, write_key};
 
 /// The program in front of a server.
 struct Running {
@@ -31,7 +31,7 @@ async fn start(tables: &str, route: &str) -> Running {
 #[tokio::test]
 async fn the_programs_log_holds_no_contents_credentials_or_keys() {
     let log = "[log]\nfilter = \"info,syncseal=trace\"";
-    let mut running = start(log, "plaintext = \"permit\"\nhost = \"target\"").await;
+    let mut running = start(log, &format!("host = \"target\"\n{PERMIT}")).await;
     traffic(running.addr, &public_key(), &running.server).await;
     running.program.terminate();
     assert!(running.program.ended().await.success());

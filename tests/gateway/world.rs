@@ -19,6 +19,9 @@ use crate::server::Server;
 
 const KEY: &str = include_str!("../keys/pkcs8.pem");
 
+/// What follows the lines of the route, where plaintext is permitted to everybody.
+pub(crate) const PERMIT: &str = "[[rule]]\nname = \"everybody\"\nplaintext = \"permit\"";
+
 /// A clock that stands still until it is moved.
 pub(crate) struct TestClock(AtomicU64);
 

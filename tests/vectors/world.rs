@@ -180,11 +180,13 @@ message = "{limit}B"
 path = "/"
 targets = {targets}
 upstream = "http://{upstream}"
-plaintext = "{plaintext}"
 layers = {layers:?}
 bind_sessions = {bind_sessions}
 server_names = {server_names}
 timeout = "1s"
+[[rule]]
+name = "everybody"
+plaintext = "{plaintext}"
 "#,
         public_url = policy["public_url"],
         require_exchange = policy["require_exchange"],
@@ -192,7 +194,7 @@ timeout = "1s"
         early_window = policy["early_window"],
         limit = policy["limit"],
         targets = policy["prefixes"],
-        plaintext = if policy["seal"] == "permit" { "permit" } else { "refuse" },
+        plaintext = if policy["seal"] == "permit" { "permit" } else { "require" },
         bind_sessions = policy["bind_sessions"],
         server_names = policy["server_names"],
     );
