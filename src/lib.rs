@@ -24,7 +24,7 @@
 //! | 5 | [`cli`] | all |
 //! | 4 | [`gateway`], [`agent`] | [`policy`], [`session`], [`seal`], [`syncml`], [`net`], types of [`crypto`] |
 //! | 4 | [`sample`] | [`syncml`], [`net`] |
-//! | 3 | [`policy`] | [`session`], [`seal`], [`crypto`], [`syncml`] |
+//! | 3 | [`policy`] | [`session`], [`seal`], [`crypto`], [`syncml`], [`net`] |
 //! | 3 | [`session`] | [`seal`], [`crypto`], [`syncml`] |
 //! | 2 | [`seal`] | [`crypto`], [`syncml`] |
 //! | 1 | [`syncml`], [`crypto`], [`net`] | nothing of ours; they do not know each other |

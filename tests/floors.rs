@@ -21,7 +21,7 @@ const FLOORS: [(&str, &[&str]); 10] = [
     ("net", &[]),
     ("seal", &["crypto", "syncml"]),
     ("session", &["crypto", "seal", "syncml"]),
-    ("policy", &["crypto", "seal", "session", "syncml"]),
+    ("policy", &["crypto", "net", "seal", "session", "syncml"]),
     ("gateway", &["crypto", "net", "policy", "seal", "session", "syncml"]),
     ("agent", &["crypto", "net", "policy", "seal", "session", "syncml"]),
     ("sample", &["net", "syncml"]),

@@ -14,7 +14,8 @@ use tracing::debug;
 use super::layer::{Outgoing, Reply};
 use super::message;
 use crate::net::fields;
-use crate::net::upstream::{self, Address, AddressError, TrustError, Upstream, UpstreamError};
+use crate::net::tls::TrustError;
+use crate::net::upstream::{self, Address, AddressError, Upstream, UpstreamError};
 use crate::policy::{AgentPolicy, Retransmit};
 use crate::seal::{Layer, Reason, Refusal, RefusalReason};
 use crate::syncml::{Document, Form, Limits};
@@ -87,6 +88,7 @@ impl Link {
         let settings = upstream::Settings {
             connect_timeout: policy.connect_timeout,
             in_flight: policy.max_connections,
+            queue_timeout: policy.retransmit.timeout,
             ..upstream::Settings::default()
         };
         let address: Address = policy.gateway.origin.to_string().parse()?;

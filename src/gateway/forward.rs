@@ -14,7 +14,8 @@ use tokio::time::Instant;
 
 use super::record::Record;
 use crate::net::fields;
-use crate::net::upstream::{self, AddressError, Settings, TrustError, UpstreamError};
+use crate::net::tls::TrustError;
+use crate::net::upstream::{self, AddressError, Settings, UpstreamError};
 use crate::policy::{GatewayPolicy, HostField, Route, UpstreamAddr};
 use crate::seal::resp_uri::{self, Origin, RespUri, Scheme};
 use crate::seal::{Reason, Target};

@@ -6,6 +6,7 @@
 //! - [`upstream`] sends a request to one server over pooled connections and reads the whole answer, or says in one
 //!   of few words why there is none.
 //! - [`fields`] is header hygiene: fields of one hop, media types, answers made here.
+//! - [`tls`] holds whom we trust, and who we are, for TLS on either side.
 //! - [`drain`] ends all of it in order.
 //!
 //! It does not know SyncML, seals, routes or policy, chooses no status for a failure of its own but those of HTTP
@@ -17,5 +18,6 @@ mod connector;
 pub mod drain;
 pub mod fields;
 pub mod server;
+pub mod tls;
 pub mod upstream;
 mod vigil;

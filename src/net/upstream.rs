@@ -22,19 +22,17 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri, Version, uri};
 use http_body::Body;
 use http_body_util::Full;
-use hyper_rustls::{ConfigBuilderExt, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use super::body::{self, BodyError};
 use super::connector::{Connector, Route};
 use super::fields;
+use super::tls::{self, Identity, Trust, TrustError};
 
 /// Bytes of an answer's head, above which it counts as no HTTP.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -100,50 +98,6 @@ impl fmt::Display for Address {
     }
 }
 
-/// Whose certificates a server may have.
-#[derive(Clone, Debug, Default)]
-pub enum Trust {
-    /// Those of the system's roots.
-    #[default]
-    System,
-    /// Those of these roots only.
-    Roots(RootCertStore),
-}
-
-impl Trust {
-    /// The roots in a PEM text, of which there must be at least one.
-    ///
-    /// # Errors
-    /// [`TrustError`], also for a single one that cannot be read.
-    pub fn from_pem(pem: &[u8]) -> Result<Self, TrustError> {
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            roots.add(certificate.map_err(TrustError::Pem)?).map_err(TrustError::Certificate)?;
-        }
-        if roots.is_empty() { Err(TrustError::Empty) } else { Ok(Self::Roots(roots)) }
-    }
-}
-
-/// Why there is no one to trust.
-#[derive(Debug, thiserror::Error)]
-pub enum TrustError {
-    /// A certificate among those given cannot be a root.
-    #[error("a certificate cannot be used as a root: {0}")]
-    Certificate(#[source] rustls::Error),
-    /// No certificate is in what was given.
-    #[error("there is no certificate in it")]
-    Empty,
-    /// Not PEM.
-    #[error("it is not PEM: {0}")]
-    Pem(#[source] rustls::pki_types::pem::Error),
-    /// This build's TLS cannot be set up.
-    #[error("TLS cannot be set up: {0}")]
-    Provider(#[source] rustls::Error),
-    /// The system has no roots that can be read.
-    #[error("the system's root certificates cannot be used: {0}")]
-    System(#[source] io::Error),
-}
-
 /// How an [`Upstream`] treats its server.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -154,8 +108,12 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// Requests at a time; further ones wait. At least one is granted.
     pub in_flight: usize,
-    /// Whose certificates count, for `https`.
+    /// How long a request waits for one of those to end.
+    pub queue_timeout: Duration,
+    /// Whose certificates count, for `https`. The name in them must be that of the address.
     pub trust: Trust,
+    /// What is shown to a server that asks for a certificate.
+    pub identity: Option<Identity>,
 }
 
 impl Default for Settings {
@@ -164,7 +122,9 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(4),
             in_flight: 256,
+            queue_timeout: Duration::from_secs(5),
             trust: Trust::default(),
+            identity: None,
         }
     }
 }
@@ -172,7 +132,7 @@ impl Default for Settings {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
-    /// All of [`Settings::in_flight`] were in use until the deadline. Nothing was sent.
+    /// All of [`Settings::in_flight`] were in use for [`Settings::queue_timeout`]. Nothing was sent.
     #[error("too many requests to the server are in flight")]
     Busy,
     /// What came is half an answer, none at all, or not HTTP. The server may have acted on the request.
@@ -187,7 +147,7 @@ pub enum UpstreamError {
         /// The limit that it was read with.
         limit: usize,
     },
-    /// No connection: its name, TCP, TLS, or the time for them. Nothing was sent.
+    /// No connection: its name, TCP, TLS, or the time for them. The server has seen nothing of the request.
     #[error("the server cannot be reached: {}", root(.0.as_ref()))]
     Unreachable(#[source] Box<dyn Error + Send + Sync>),
 }
@@ -201,6 +161,32 @@ fn root<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
     error
 }
 
+/// Whether the server ended the TLS handshake because of who we are. With TLS 1.3 that comes only after our side of the
+/// handshake is over and the request is under way; the server has seen none of it.
+fn turns_us_away(error: &(dyn Error + 'static)) -> bool {
+    use rustls::AlertDescription as Alert;
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if let Some(rustls::Error::AlertReceived(alert)) = inner.and_then(|inner| inner.downcast_ref()) {
+            return matches!(
+                alert,
+                Alert::AccessDenied
+                    | Alert::BadCertificate
+                    | Alert::CertificateExpired
+                    | Alert::CertificateRequired
+                    | Alert::CertificateRevoked
+                    | Alert::CertificateUnknown
+                    | Alert::HandshakeFailure
+                    | Alert::UnknownCA
+                    | Alert::UnsupportedCertificate
+            );
+        }
+        next = error.source();
+    }
+    false
+}
+
 /// A server, and the connections to it. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Upstream {
@@ -208,6 +194,7 @@ pub struct Upstream {
     scheme: Scheme,
     authority: Authority,
     slots: Arc<Semaphore>,
+    queue_timeout: Duration,
 }
 
 impl Upstream {
@@ -220,7 +207,7 @@ impl Upstream {
             Address::Http(authority) => (Scheme::HTTP, authority.clone(), Route::Tcp(tcp())),
             Address::Https(authority) => {
                 let tls = HttpsConnectorBuilder::new()
-                    .with_tls_config(tls_config(settings.trust)?)
+                    .with_tls_config(tls::client_config(settings.trust, settings.identity.as_ref())?)
                     .https_only()
                     .enable_http1()
                     .wrap_connector(tcp());
@@ -241,7 +228,13 @@ impl Upstream {
             .retry_canceled_requests(true)
             .build(Connector { route, timeout: settings.connect_timeout });
         let slots = settings.in_flight.clamp(1, Semaphore::MAX_PERMITS);
-        Ok(Self { client, scheme, authority, slots: Arc::new(Semaphore::new(slots)) })
+        Ok(Self {
+            client,
+            scheme,
+            authority,
+            slots: Arc::new(Semaphore::new(slots)),
+            queue_timeout: settings.queue_timeout,
+        })
     }
 
     /// Sends `request`, whose URI is path and query, and reads the whole answer, of at most `limit` bytes.
@@ -257,7 +250,9 @@ impl Upstream {
         deadline: Instant,
         limit: usize,
     ) -> Result<Response<Bytes>, UpstreamError> {
-        let slot = timeout_at(deadline, self.slots.acquire()).await.map_err(|_| UpstreamError::Busy)?;
+        // A queue time that no clock can hold never ends before the deadline.
+        let patience = Instant::now().checked_add(self.queue_timeout).map_or(deadline, |end| end.min(deadline));
+        let slot = timeout_at(patience, self.slots.acquire()).await.map_err(|_| UpstreamError::Busy)?;
         let answer = timeout_at(deadline, self.exchange(request, limit)).await;
         drop(slot);
         answer.unwrap_or(Err(UpstreamError::Timeout))
@@ -265,7 +260,7 @@ impl Upstream {
 
     async fn exchange(&self, request: Request<Full<Bytes>>, limit: usize) -> Result<Response<Bytes>, UpstreamError> {
         let answer = self.client.request(self.prepare(request)).await.map_err(|error| {
-            if error.is_connect() {
+            if error.is_connect() || turns_us_away(&error) {
                 UpstreamError::Unreachable(error.into())
             } else {
                 UpstreamError::Incomplete(error.into())
@@ -306,21 +301,6 @@ fn tcp() -> HttpConnector {
     // The connector above it has looked at the scheme.
     tcp.enforce_http(false);
     tcp
-}
-
-fn tls_config(trust: Trust) -> Result<ClientConfig, TrustError> {
-    #[cfg(feature = "aws-lc")]
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    #[cfg(not(feature = "aws-lc"))]
-    let provider = rustls::crypto::ring::default_provider();
-    let config = ClientConfig::builder_with_provider(Arc::new(provider))
-        .with_safe_default_protocol_versions()
-        .map_err(TrustError::Provider)?;
-    let config = match trust {
-        Trust::System => config.with_native_roots().map_err(TrustError::System)?,
-        Trust::Roots(roots) => config.with_root_certificates(roots),
-    };
-    Ok(config.with_no_client_auth())
 }
 
 #[cfg(test)]
