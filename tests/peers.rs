@@ -11,7 +11,7 @@ mod common;
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use base64_simd::STANDARD as BASE64;
@@ -22,11 +22,9 @@ use syncseal::seal::data::Sealable;
 use syncseal::syncml::Form;
 use tempfile::TempDir;
 
+use common::peer::{Auth, PASSWORD, PATH, Peer, Setup, Side, USER};
 use common::{Program, Tap, free_port};
 
-const USER: &str = "astrid.lindqvist";
-const PASSWORD: &str = "wit-Kramer-79";
-const PATH: &str = "/syncevolution";
 const MAX_MSG_SIZE: usize = 20_000;
 /// What client and server say of themselves in DevInf, and nowhere else.
 const DEVICE_INFORMATION: [&str; 3] = ["Patrick Ohly", "Synthesis AG", "X-EVOLUTION-FILE-AS"];
@@ -101,7 +99,7 @@ async fn a_client_without_agent_is_refused() {
     let dir = TempDir::new().unwrap();
     let upstream = Tap::bind().await;
     let gateway = Gateway::start(dir.path(), &upstream).await;
-    let peer = Peer::setup(dir.path(), Form::Xml, Auth::Basic, upstream.addr(), gateway.wire.addr()).await;
+    let peer = Peer::setup(dir.path(), setup(Form::Xml, Auth::Basic), upstream.addr(), gateway.wire.addr()).await;
     peer.add(Side::Client, 1, 40).await;
 
     let mut client = peer.sync("slow");
@@ -184,7 +182,7 @@ async fn goes_through_both_layers(form: Form) {
 
     let server_addr = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
     upstream.relay_to(server_addr);
-    let peer = Peer::setup(inner.path(), form, Auth::Basic, server_addr, downstream.addr()).await;
+    let peer = Peer::setup(inner.path(), setup(form, Auth::Basic), server_addr, downstream.addr()).await;
     let mut server = peer.serve();
     server.accepting(server_addr).await;
 
@@ -217,6 +215,10 @@ async fn goes_through_both_layers(form: Form) {
 }
 
 // --- Configuration
+
+fn setup(form: Form, auth: Auth) -> Setup {
+    Setup { form, auth, max_msg_size: MAX_MSG_SIZE }
+}
 
 /// Makes the gateway's key pair, `gateway.pem` and `gateway.pub.pem`, and returns the pin.
 fn make_key(dir: &Path) -> String {
@@ -339,7 +341,7 @@ impl Chain {
 
         let server_addr = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         upstream.relay_to(server_addr);
-        let peer = Peer::setup(dir.path(), form, auth, server_addr, downstream.addr()).await;
+        let peer = Peer::setup(dir.path(), setup(form, auth), server_addr, downstream.addr()).await;
         let mut server = peer.serve();
         server.accepting(server_addr).await;
 
@@ -521,110 +523,4 @@ fn wbxml2xml(document: &[u8]) -> Vec<u8> {
     let converted = Command::new("wbxml2xml").arg("-o").args([&xml, &wbxml]).output().unwrap();
     assert!(converted.status.success(), "wbxml2xml: {converted:?}: {}", document.escape_ascii());
     fs::read(xml).unwrap()
-}
-
-// --- SyncEvolution
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Auth {
-    Basic,
-    Md5,
-}
-
-impl Auth {
-    /// As Cred says it.
-    fn scheme(self) -> &'static str {
-        match self {
-            Self::Basic => "syncml:auth-basic",
-            Self::Md5 => "syncml:auth-md5",
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Side {
-    Client,
-    Server,
-}
-
-impl Side {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Server => "server",
-        }
-    }
-}
-
-/// SyncEvolution, client and server, through its driver.
-#[derive(Clone, Debug)]
-struct Peer {
-    /// Where the driver keeps everything.
-    dir: PathBuf,
-}
-
-impl Peer {
-    async fn setup(dir: &Path, form: Form, auth: Auth, server: SocketAddr, client: SocketAddr) -> Self {
-        let form = match form {
-            Form::Xml => "xml",
-            Form::Wbxml => "wbxml",
-        };
-        let auth = match auth {
-            Auth::Basic => "basic",
-            Auth::Md5 => "md5",
-        };
-        let peer = Self { dir: dir.join("peer") };
-        let server = format!("--server=http://{server}{PATH}");
-        let client = format!("--client=http://{client}{PATH}");
-        let size = format!("--max-msg-size={MAX_MSG_SIZE}");
-        let (form, auth) = (format!("--form={form}"), format!("--auth={auth}"));
-        let (user, password) = (format!("--user={USER}"), format!("--password={PASSWORD}"));
-        peer.run(["setup", &server, &client, &size, &form, &auth, &user, &password]).await;
-        peer
-    }
-
-    /// The command of a verb: verb, directory, what else it takes.
-    fn command<const N: usize>(&self, args: [&str; N]) -> Command {
-        let driver = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/peer");
-        let mut command = Command::new(driver);
-        command.arg(args[0]).arg(&self.dir).args(&args[1..]);
-        command
-    }
-
-    /// Runs a verb that ends soon, and returns what it wrote.
-    async fn run<const N: usize>(&self, args: [&str; N]) -> String {
-        let mut command = self.command(args);
-        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
-        let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "peer {args:?} ended with {}: {out}{err}", output.status);
-        out
-    }
-
-    fn serve(&self) -> Program {
-        Program::spawn(self.command(["serve"]), &self.dir, "serve")
-    }
-
-    fn sync(&self, mode: &str) -> Program {
-        Program::spawn(self.command(["sync", mode]), &self.dir, "sync")
-    }
-
-    /// Adds contacts with notes of about `note` bytes, and returns their names.
-    async fn add(&self, side: Side, count: usize, note: usize) -> Vec<String> {
-        let added = self.run(["add", side.name(), &count.to_string(), "--note", &note.to_string()]).await;
-        added.lines().map(str::to_owned).collect()
-    }
-
-    /// The contacts of a side, as the values that stand in a message as they are: names, numbers, addresses, titles. Notes
-    /// have escapes and folds.
-    async fn book(&self, side: Side) -> Vec<Vec<String>> {
-        let exported = self.run(["export", side.name()]).await;
-        exported
-            .lines()
-            .map(|card| {
-                let properties: Vec<String> = serde_json::from_str(card).unwrap();
-                let plain = properties.iter().filter_map(|property| property.split_once(':'));
-                plain.filter(|(name, _)| *name != "NOTE").map(|(_, value)| value.to_owned()).collect()
-            })
-            .collect()
-    }
 }

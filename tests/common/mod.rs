@@ -1,10 +1,12 @@
-//! What the whole-program tests share: programs that end with the test, ports, and taps that record the wire.
+//! What the whole-program tests share: programs that end with the test, ports, taps and balancers that record the wire,
+//! and peers.
 //!
-//! Nothing here knows SyncML or the protocol; each test file uses its part.
+//! Nothing here knows the protocol; each test file uses its part.
 
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test file is a crate of its own and uses its part")]
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+pub mod peer;
 pub mod program;
 pub mod redis;
 pub mod relay;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{RwLock, watch};
 use tokio::task::JoinHandle;
 
 /// A relay on loopback that keeps every byte of every connection. It accepts at once, and relays as soon as it has been
@@ -97,20 +97,28 @@ async fn accept(
         let Ok(upstream) = TcpStream::connect(to).await else { continue };
         let (from_downstream, to_downstream) = downstream.into_split();
         let (from_upstream, to_upstream) = upstream.into_split();
-        tokio::spawn(relay(from_downstream, to_upstream, Arc::clone(&recording), |kept| &mut kept.requests));
-        tokio::spawn(relay(from_upstream, to_downstream, recording, |kept| &mut kept.responses));
+        let kept = Arc::clone(&recording);
+        tokio::spawn(async move {
+            relay(from_downstream, to_upstream, &kept, |kept| &mut kept.requests, &RwLock::default()).await;
+        });
+        tokio::spawn(async move {
+            relay(from_upstream, to_downstream, &recording, |kept| &mut kept.responses, &RwLock::default()).await;
+        });
     }
 }
 
-/// Copies until the end of one direction, recording first, so that what has arrived is always in the recording.
-async fn relay(
+/// Copies until the end of one direction, recording first, so that what has arrived is always in the recording. Nothing
+/// passes, nor is it recorded, while somebody holds `gate`.
+pub(super) async fn relay(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    recording: Arc<Mutex<Recording>>,
+    recording: &Mutex<Recording>,
     kept: fn(&mut Recording) -> &mut Vec<u8>,
+    gate: &RwLock<()>,
 ) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        let _passing = gate.read().await;
         kept(&mut recording.lock().unwrap()).extend_from_slice(&buffer[..length]);
         if to.write_all(&buffer[..length]).await.is_err() {
             return;
@@ -120,17 +128,24 @@ async fn relay(
 }
 
 /// Reads one direction of a recording: messages with a Content-Length each.
-pub fn http_messages(mut bytes: &[u8]) -> Vec<HttpMessage> {
+pub fn http_messages(bytes: &[u8]) -> Vec<HttpMessage> {
+    let (messages, rest) = whole_http_messages(bytes);
+    assert!(rest.is_empty(), "a message that is not whole: {}", rest.escape_ascii());
+    messages
+}
+
+/// Reads one direction of a recording that may end in the midst of a message, of which it gives what there is.
+pub fn whole_http_messages(mut bytes: &[u8]) -> (Vec<HttpMessage>, &[u8]) {
     let mut messages = Vec::new();
     while !bytes.is_empty() {
         let mut fields = [httparse::EMPTY_HEADER; 64];
         let (head, target, status, headers) = if bytes.starts_with(b"HTTP/") {
             let mut response = httparse::Response::new(&mut fields);
-            let head = response.parse(bytes).unwrap().unwrap();
+            let httparse::Status::Complete(head) = response.parse(bytes).unwrap() else { break };
             (head, "", response.code.unwrap(), response.headers)
         } else {
             let mut request = httparse::Request::new(&mut fields);
-            let head = request.parse(bytes).unwrap().unwrap();
+            let httparse::Status::Complete(head) = request.parse(bytes).unwrap() else { break };
             (head, request.path.unwrap(), 0, request.headers)
         };
         let length = headers
@@ -138,7 +153,7 @@ pub fn http_messages(mut bytes: &[u8]) -> Vec<HttpMessage> {
             .find(|field| field.name.eq_ignore_ascii_case("content-length"))
             .map(|field| str::from_utf8(field.value).unwrap().parse::<usize>().unwrap())
             .expect("a Content-Length");
-        let (body, rest) = bytes[head..].split_at(length);
+        let Some((body, rest)) = bytes[head..].split_at_checked(length) else { break };
         messages.push(HttpMessage {
             target: target.to_owned(),
             status,
@@ -147,5 +162,5 @@ pub fn http_messages(mut bytes: &[u8]) -> Vec<HttpMessage> {
         });
         bytes = rest;
     }
-    messages
+    (messages, bytes)
 }

@@ -5,10 +5,12 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+mod checker;
 #[path = "../common/mod.rs"]
 mod common;
 mod failover;
 mod gateways;
+mod kills;
 mod legacy;
 mod outages;
 mod terminal;

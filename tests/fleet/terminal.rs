@@ -1,16 +1,23 @@
 //! A terminal, made from what `seal` offers to everybody, over connections that may break.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use syncseal::crypto::{Algorithm, NamedGroup, RsaPrivateKey, RsaPublicKey, SystemRandom, default_provider};
+use syncseal::crypto::{
+    Algorithm, KeyTransport, NamedGroup, RsaPrivateKey, RsaPublicKey, SecureRandom, SystemRandom, default_provider,
+};
 use syncseal::seal::{
-    self, Extras, Fields, HandshakePlaintext, InitParameters, InitRequest, Layer, Number, Reason, Request, SessionKeys,
+    self, Accepts, Extras, Fields, HandshakePlaintext, InitParameters, InitRequest, Layer, Number, Plaintext, Reason,
+    Recipients, Request, SealedRequest, SessionKeys,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::legacy::XML;
+
+/// Before it sends again.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Every gateway's key.
 pub(crate) const KEY: &str = include_str!("../keys/pkcs8.pem");
@@ -58,6 +65,55 @@ fn parse(received: &[u8]) -> Option<Answer> {
     Some(Answer { status: response.code?, retry_after: field("retry-after"), body })
 }
 
+/// What a terminal asks for.
+fn parameters(key: &RsaPublicKey) -> InitParameters<'_> {
+    InitParameters {
+        layer: Layer::Message,
+        alg: Algorithm::A256Gcm,
+        recipient: key.into(),
+        group: Some(NamedGroup::X25519),
+        require_exchange: true,
+        issued: None,
+    }
+}
+
+fn empty() -> Plaintext<'static> {
+    HandshakePlaintext::decode(&[0xa0]).unwrap().plaintext()
+}
+
+/// An init request, a gateway's response to it, and the keys of both for what follows.
+pub(crate) fn handshake() -> (Bytes, Bytes, SessionKeys) {
+    let provider = default_provider();
+    let key = RsaPrivateKey::from_pem(KEY).unwrap();
+    let recipients = Recipients::new(provider, [&key]).unwrap();
+    let accepts = Accepts {
+        layers: vec![Layer::Message],
+        algorithms: vec![Algorithm::A256Gcm],
+        key_transports: vec![KeyTransport::RsaOaep256],
+        groups: vec![NamedGroup::X25519],
+        require_exchange: true,
+    };
+    let request = InitRequest::new(provider, &SystemRandom, &parameters(key.public())).unwrap();
+    let (init, _) = request.seal(&empty());
+    let Ok(SealedRequest::Init(sealed)) = seal::decode_request(Layer::Message, BytesMut::from(&*init)) else {
+        panic!("not an init request")
+    };
+    let checked = sealed.check(provider, &accepts, recipients.at(0)).unwrap();
+    let (opened, _) = checked.unwrap_key(provider, &SystemRandom).unwrap().open().unwrap();
+    let mut sid = seal::Sid([0; 16]);
+    SystemRandom.fill(&mut sid.0).unwrap();
+    let (reply, keys) = opened.reply(provider, sid, false).seal(&empty());
+    (init, reply, keys)
+}
+
+/// What became of a message that was sent until it was answered.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Delivered {
+    Answered(Opened),
+    /// Its number is used up, and its answer is lost: the SyncML session begins anew.
+    Lost,
+}
+
 /// What a terminal gets out of a seal.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Opened {
@@ -84,16 +140,8 @@ impl Terminal {
 
     /// Makes a handshake; `None` if the connection broke.
     pub(crate) async fn try_new(addr: SocketAddr, key: &RsaPublicKey) -> Option<Result<Self, Answer>> {
-        let parameters = InitParameters {
-            layer: Layer::Message,
-            alg: Algorithm::A256Gcm,
-            recipient: key.into(),
-            group: Some(NamedGroup::X25519),
-            require_exchange: true,
-            issued: None,
-        };
-        let init = InitRequest::new(default_provider(), &SystemRandom, &parameters).unwrap();
-        let (sealed, pending) = init.seal(&HandshakePlaintext::decode(&[0xa0]).unwrap().plaintext());
+        let init = InitRequest::new(default_provider(), &SystemRandom, &parameters(key)).unwrap();
+        let (sealed, pending) = init.seal(&empty());
         let answer = post(addr, &sealed).await?;
         if answer.status != 200 {
             return Some(Err(answer));
@@ -137,5 +185,31 @@ impl Terminal {
     pub(crate) async fn exchange(&mut self, message: &str) -> Opened {
         let answer = self.send(message).await;
         self.open(&answer)
+    }
+
+    /// Seals a message, and sends it until there is an answer, as PROTOCOL section 3.4 has it.
+    pub(crate) async fn deliver(&mut self, message: &str) -> Delivered {
+        let sealed = self.seal(message);
+        loop {
+            match post(self.addr, &sealed).await {
+                Some(answer) if answer.status == 200 => return Delivered::Answered(self.open(&answer)),
+                Some(answer) if answer.refusal() == Some(Reason::Replayed) => return Delivered::Lost,
+                Some(answer) => assert_eq!(answer.refusal(), Some(Reason::Overloaded), "{answer:?}"),
+                None => {}
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Makes a handshake, as often as it takes.
+    pub(crate) async fn persistent(addr: SocketAddr) -> Self {
+        loop {
+            match Self::try_new(addr, &Self::public_key()).await {
+                Some(Ok(terminal)) => return terminal,
+                Some(Err(answer)) => assert_eq!(answer.refusal(), Some(Reason::Overloaded), "{answer:?}"),
+                None => {}
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 }
