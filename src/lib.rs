@@ -22,7 +22,8 @@
 //! | floor | modules | may use |
 //! | --- | --- | --- |
 //! | 5 | [`cli`] | all |
-//! | 4 | [`gateway`], [`agent`] | [`policy`], [`session`], [`seal`], [`syncml`], [`net`], types of [`crypto`] |
+//! | 4 | [`gateway`], [`agent`] | [`admin`], [`policy`], [`session`], [`seal`], [`syncml`], [`net`], types of [`crypto`] |
+//! | 4 | [`admin`] | [`net`] |
 //! | 4 | [`sample`] | [`syncml`], [`net`] |
 //! | 3 | [`policy`] | [`session`], [`seal`], [`crypto`], [`syncml`], [`net`] |
 //! | 3 | [`session`] | [`seal`], [`crypto`], [`syncml`] |
@@ -42,6 +43,7 @@
 //! - A peer learns why opening failed; a log or a message holds a key, a credential or a content.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod agent;
 pub mod cli;
 pub mod crypto;

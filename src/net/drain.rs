@@ -66,6 +66,11 @@ impl Trigger {
 }
 
 impl Drain {
+    /// Whether it is time to take nothing new.
+    pub fn is_draining(&self) -> bool {
+        *self.0.borrow() >= Phase::Draining || self.0.has_changed().is_err()
+    }
+
     /// Waits until it is time to take nothing new.
     pub async fn draining(&self) {
         // An error says that the trigger is gone: nobody is left to decide, which drains.

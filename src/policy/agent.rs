@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::address::GatewayUrl;
+use super::admin::Admin;
 use super::common::{self, Crypto, Limits, Log};
 use super::fault::{Cause, Conflict};
 use super::gateway::ORIGIN_ALLOWED;
@@ -61,6 +62,8 @@ pub struct AgentPolicy {
     pub extra_headers: Vec<String>,
     /// Media types that are SyncML besides the protocol's, in lower case.
     pub extra_types: Vec<(String, Form)>,
+    /// Where operators look in.
+    pub admin: Admin,
     /// How logs are written.
     pub log: Log,
 }
@@ -130,6 +133,7 @@ impl AgentPolicy {
         let (limits, message_limit) = Limits::read(&mut section);
         section.finish();
 
+        let admin = Admin::read(root.section("admin"), (Ipv4Addr::LOCALHOST, 9902).into());
         let log = Log::read(root.section("log"));
         root.finish();
 
@@ -154,6 +158,7 @@ impl AgentPolicy {
             limits,
             extra_headers,
             extra_types,
+            admin,
             log,
         })
     }

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::address::{self, UpstreamAddr, has_prefix};
+use super::admin::Admin;
 use super::common::{self, Crypto, Limits, Log};
 use super::fault::{Cause, Conflict};
 use super::keys::{self, Recipient};
@@ -56,6 +57,8 @@ pub struct GatewayPolicy {
     pub routes: Vec<Route>,
     /// What happens to messages that are not sealed.
     pub rules: Rules,
+    /// Where operators look in.
+    pub admin: Admin,
     /// How logs are written.
     pub log: Log,
 }
@@ -147,6 +150,8 @@ impl GatewayPolicy {
         let unwrap_queue = section.or("unwrap_queue", 64, count(1..=100_000));
         section.finish();
 
+        let admin = Admin::read(root.section("admin"), (Ipv4Addr::LOCALHOST, 9901).into());
+
         let log = Log::read(root.section("log"));
 
         let mut paths = Vec::new();
@@ -184,6 +189,7 @@ impl GatewayPolicy {
             unwrap_queue,
             routes,
             rules,
+            admin,
             log,
         })
     }

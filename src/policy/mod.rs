@@ -9,6 +9,7 @@
 //! string. Paths are relative to the policy file.
 
 mod address;
+mod admin;
 mod agent;
 mod common;
 mod devices;
@@ -29,6 +30,7 @@ use std::path::Path;
 use toml::de::DeTable;
 
 pub use address::{GatewayUrl, UpstreamAddr, has_prefix};
+pub use admin::Admin;
 pub use agent::{AgentPolicy, AgentRecipients, Retransmit};
 pub use common::{FILTER_ALLOWED, Limits, Log, LogFormat, parse_filter};
 pub use devices::Devices;
