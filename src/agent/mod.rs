@@ -18,7 +18,9 @@ mod exchange;
 mod layer;
 mod link;
 mod message;
+mod metrics;
 mod offer;
+mod overview;
 mod record;
 mod refuse;
 
@@ -38,6 +40,7 @@ use tokio::sync::Semaphore;
 use tower::Service;
 use tracing::{error, info};
 
+use crate::admin::{self, Access};
 use crate::crypto::{RandomFailed, SecureRandom, SystemRandom};
 use crate::net::drain::Drain;
 use crate::net::server::{self, Drained, Listener, Peer, Server};
@@ -51,6 +54,8 @@ pub use self::link::GatewaySetupError;
 use self::exchange::{Exchange, SyncSessions};
 use self::link::Link;
 use self::message::Message;
+use self::metrics::Metrics;
+use self::overview::Overview;
 use self::record::Record;
 use self::refuse::Trouble;
 
@@ -65,6 +70,9 @@ pub enum RunError {
         /// What the system says.
         source: io::Error,
     },
+    /// The address for operators cannot be bound.
+    #[error(transparent)]
+    Admin(#[from] admin::BindError),
     /// The connections to the gateway cannot be set up. Whether it is there is not looked at.
     #[error("the gateway {gateway} cannot be used: {source}")]
     Gateway {
@@ -87,6 +95,7 @@ pub struct Agent {
 /// What all exchanges share.
 struct Shared {
     policy: AgentPolicy,
+    metrics: Arc<Metrics>,
     extras: Extras,
     time: Arc<dyn TimeSource>,
     random: Arc<dyn SecureRandom>,
@@ -125,6 +134,7 @@ impl Agent {
         };
         Ok(Self {
             shared: Arc::new(Shared {
+                metrics: Arc::new(Metrics::new()),
                 sync_sessions,
                 link,
                 extras,
@@ -203,14 +213,14 @@ impl Clients {
     {
         let Self { shared, place } = self;
         let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
-        let mut record = Record::new(peer);
+        let mut record = Record::new(peer, Arc::clone(&shared.metrics));
         // Held to the end of the exchange, whether or not its client waits for it.
         let Ok(permit) = Arc::clone(&shared.in_flight).try_acquire_owned() else {
-            return finish(&mut record, Err(Trouble::Busy));
+            return finish(record, Err(Trouble::Busy));
         };
         let message = match Message::receive(request, &shared.policy).await {
             Ok(message) => message,
-            Err(trouble) => return finish(&mut record, Err(trouble)),
+            Err(trouble) => return finish(record, Err(trouble)),
         };
         record.message = Some(message.len());
         record.device = Some(shared.device_key.device(shared.policy.provider, &message.source));
@@ -218,7 +228,7 @@ impl Clients {
         let exchange = tokio::spawn(async move {
             let _permit = permit;
             let given = Exchange { shared: &shared, place: &place, message: &message, record: &mut record }.run().await;
-            finish(&mut record, given)
+            finish(record, given)
         });
         exchange.await.unwrap_or_else(|panic| {
             error!(%panic, "an exchange broke off; this is a fault of the agent");
@@ -228,7 +238,7 @@ impl Clients {
 }
 
 /// Writes the line of a response.
-fn finish(record: &mut Record, given: Result<Response<Full<Bytes>>, Trouble>) -> Response<Full<Bytes>> {
+fn finish(mut record: Record, given: Result<Response<Full<Bytes>>, Trouble>) -> Response<Full<Bytes>> {
     let response = given.unwrap_or_else(|trouble| {
         record.trouble(&trouble);
         trouble.response()
@@ -243,7 +253,7 @@ fn finish(record: &mut Record, given: Result<Response<Full<Bytes>>, Trouble>) ->
 /// # Errors
 /// [`RunError`]; nothing is bound but after everything else is ready.
 pub async fn run(policy: AgentPolicy, drain: Drain) -> Result<Drained, RunError> {
-    let (listen, gateway) = (policy.listen.clone(), policy.gateway.to_string());
+    let (listen, gateway, window) = (policy.listen.clone(), policy.gateway.to_string(), policy.admin.clone());
     let agent = Agent::new(policy, Arc::new(WallClock), Arc::new(SystemRandom))?;
     let mut listeners = Vec::with_capacity(listen.len());
     for addr in listen {
@@ -252,6 +262,13 @@ pub async fn run(policy: AgentPolicy, drain: Drain) -> Result<Drained, RunError>
         let addr = listener.local_addr().map_err(bind)?;
         listeners.push((listener, addr));
     }
+    let window = match window.listen {
+        Some(addr) => {
+            let overview = Overview { agent: Arc::clone(&agent.shared), drain: drain.clone() };
+            Some(admin::Bound::new(addr).await?.open(overview, Access { hosts: window.hosts, reloads: None }))
+        }
+        None => None,
+    };
     let servers = listeners.into_iter().map(|(listener, addr)| {
         info!(%addr, gateway, provider = agent.shared.policy.provider.name(), "listening");
         let (agent, drain) = (agent.clone(), drain.clone());
@@ -264,6 +281,9 @@ pub async fn run(policy: AgentPolicy, drain: Drain) -> Result<Drained, RunError>
         if !matches!(server.await, Ok(Ok(Drained::Clean))) {
             all = Drained::Forced;
         }
+    }
+    if let Some(window) = window {
+        window.close().await;
     }
     Ok(all)
 }

@@ -1,13 +1,14 @@
 //! The one line of log that an exchange gets: whose it was, what became of it and why, sizes and times. Never contents,
-//! credentials or keys.
+//! credentials or keys. With it the exchange is counted.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::info;
 
+use super::metrics::{Metrics, Outcome};
 use super::refuse::Trouble;
-
 use crate::seal::{Number, Reason, Sid};
 use crate::session::Device;
 
@@ -38,9 +39,13 @@ impl Decision {
     }
 }
 
-/// What is gathered for an exchange's line.
+/// What is gathered for an exchange's line. Dropped without one, the exchange was abandoned, or broke off.
 #[derive(Debug)]
 pub(super) struct Record {
+    metrics: Arc<Metrics>,
+    written: bool,
+    /// The client got an error in its server's place.
+    in_trouble: bool,
     peer: Option<SocketAddr>,
     started: Instant,
     pub(super) decision: Decision,
@@ -62,8 +67,13 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(peer: Option<SocketAddr>) -> Self {
+    pub(super) fn new(peer: Option<SocketAddr>, metrics: Arc<Metrics>) -> Self {
+        metrics.received.inc();
+        metrics.in_flight.inc();
         Self {
+            metrics,
+            written: false,
+            in_trouble: false,
             peer,
             started: Instant::now(),
             decision: Decision::Declined,
@@ -87,12 +97,14 @@ impl Record {
 
     /// Notes why the client does not get its server's answer.
     pub(super) fn trouble(&mut self, trouble: &Trouble) {
+        self.in_trouble = true;
         self.reason = Some(trouble.reason());
         self.cause = Some(trouble.to_string());
     }
 
     /// Writes the line, with the status and the bytes of what the client gets.
-    pub(super) fn write(&self, status: u16, sent: u64) {
+    pub(super) fn write(mut self, status: u16, sent: u64) {
+        self.written = true;
         info!(
             target: "syncseal::exchange",
             peer = self.peer.map(tracing::field::display),
@@ -112,6 +124,22 @@ impl Record {
             ms = millis(self.started.elapsed()),
             "exchange",
         );
+    }
+}
+
+impl Drop for Record {
+    /// Counts the exchange.
+    fn drop(&mut self) {
+        let outcome = match (self.written, self.decision) {
+            (false, _) if std::thread::panicking() => Outcome::Failed,
+            (false, _) => Outcome::Abandoned,
+            (true, _) if self.in_trouble => Outcome::Declined,
+            (true, Decision::Declined) => Outcome::Declined,
+            (true, Decision::Repeated) => Outcome::Repeated,
+            (true, Decision::Early | Decision::Sealed | Decision::Retransmitted) => Outcome::Answered,
+        };
+        self.metrics.outcomes.at((outcome,)).inc();
+        self.metrics.in_flight.dec();
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Exit> {
 /// The exit of an agent that does not run.
 pub(super) fn exit(error: &RunError) -> Exit {
     match error {
-        RunError::Bind { .. } => Exit::Bind,
+        RunError::Bind { .. } | RunError::Admin(_) => Exit::Bind,
         RunError::Gateway { .. } => Exit::Configuration,
         RunError::Random(_) => Exit::Internal,
     }

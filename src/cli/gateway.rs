@@ -39,13 +39,13 @@ pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Exit> {
     for ending in policy.rules.endings(WallClock.now()) {
         warn!(rule = ending.rule, until = %ending.until, "{ending}");
     }
-    serve::serve(|drain| gateway::run(policy, drain), exit)
+    serve::serve(|drain| gateway::run(policy, None, drain), exit)
 }
 
 /// The exit of a gateway that does not run.
 pub(super) fn exit(error: &RunError) -> Exit {
     match error {
-        RunError::Bind { .. } => Exit::Bind,
+        RunError::Bind { .. } | RunError::Admin(_) => Exit::Bind,
         RunError::Upstream { .. } => Exit::Configuration,
         RunError::Random(_) | RunError::Store(StartError::Random(_)) => Exit::Internal,
         RunError::Store(StartError::Unavailable { .. }) => Exit::Unavailable,

@@ -18,6 +18,8 @@ mod exchange;
 mod forward;
 mod keyring;
 mod message;
+mod metrics;
+mod overview;
 mod record;
 mod refuse;
 mod reload;
@@ -33,6 +35,7 @@ use arc_swap::ArcSwap;
 use tower::ServiceBuilder;
 use tracing::info;
 
+use crate::admin::{self, Access, ReloadSender};
 use crate::crypto::{RandomFailed, SecureRandom, SystemRandom};
 use crate::net::drain::Drain;
 use crate::net::server::{self, Drained, Listener, Server};
@@ -43,9 +46,11 @@ use crate::session::{DeviceKey, MemoryStore, SessionStore, TimeSource, WallClock
 
 pub use self::current::UnusableUpstream;
 pub use self::forward::UpstreamSetupError;
+pub use self::metrics::{Limit, Metrics, ReloadResult};
 pub use self::reload::{Applied, ReloadError};
 
 use self::current::Current;
+use self::overview::Overview;
 use self::reload::Fixed;
 use self::shed::ShedLayer;
 use self::unwrapping::Unwrapping;
@@ -61,6 +66,9 @@ pub enum RunError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The address for operators cannot be bound.
+    #[error(transparent)]
+    Admin(#[from] admin::BindError),
     /// The connections to a server cannot be set up.
     #[error(transparent)]
     Upstream(#[from] UnusableUpstream),
@@ -102,6 +110,7 @@ impl<S> Clone for Gateway<S> {
 /// What all exchanges share from the start of the gateway to its end, and the policy of the day.
 struct Shared<S> {
     surroundings: Surroundings,
+    metrics: Arc<Metrics>,
     store: S,
     limits: Limits,
     unwrapping: Unwrapping,
@@ -129,9 +138,11 @@ impl<S: SessionStore<Keys = SessionKeys>> Gateway<S> {
     /// [`RunError::Upstream`] and [`RunError::Random`].
     pub fn new(policy: &GatewayPolicy, surroundings: Surroundings, store: S) -> Result<Self, RunError> {
         let current = Current::new(policy, None)?;
+        let metrics = Arc::new(Metrics::new());
         Ok(Self {
-            shed: ShedLayer::new(policy.limits.in_flight),
+            shed: ShedLayer::new(policy.limits.in_flight, Arc::clone(&metrics)),
             shared: Arc::new(Shared {
+                metrics,
                 store,
                 limits: policy.limits.clone(),
                 unwrapping: Unwrapping::new(policy.unwrap_queue),
@@ -147,6 +158,11 @@ impl<S: SessionStore<Keys = SessionKeys>> Gateway<S> {
     /// The store of sessions.
     pub fn store(&self) -> &S {
         &self.shared.store
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
     }
 
     /// Goes on under another policy. Exchanges that have begun end under the one that they began with, sealed sessions go
@@ -188,14 +204,15 @@ fn server_limits(limits: &Limits) -> server::Limits {
     }
 }
 
-/// Binds what `policy` names and serves until it is drained.
+/// Binds what `policy` names and serves until it is drained. Wishes for a reload that come in through the window for
+/// operators go to `reloads`.
 ///
 /// # Errors
 /// [`RunError`]; nothing is bound but after everything else is ready.
-pub async fn run(policy: GatewayPolicy, drain: Drain) -> Result<Drained, RunError> {
+pub async fn run(policy: GatewayPolicy, reloads: Option<ReloadSender>, drain: Drain) -> Result<Drained, RunError> {
     let surroundings = Surroundings::default();
     match &policy.store {
-        Store::Memory => serve(Gateway::in_memory(&policy, surroundings)?, &policy, drain).await,
+        Store::Memory => serve(Gateway::in_memory(&policy, surroundings)?, &policy, reloads, drain).await,
         Store::Redis(settings) => {
             let (settings, limits) = (settings.as_ref().clone(), policy.sessions.clone());
             let Surroundings { time, random } = &surroundings;
@@ -204,12 +221,17 @@ pub async fn run(policy: GatewayPolicy, drain: Drain) -> Result<Drained, RunErro
                 store = connect => store?,
                 () = drain.draining() => return Ok(Drained::Clean),
             };
-            serve(Gateway::new(&policy, surroundings, store)?, &policy, drain).await
+            serve(Gateway::new(&policy, surroundings, store)?, &policy, reloads, drain).await
         }
     }
 }
 
-async fn serve<S>(gateway: Gateway<S>, policy: &GatewayPolicy, drain: Drain) -> Result<Drained, RunError>
+async fn serve<S>(
+    gateway: Gateway<S>,
+    policy: &GatewayPolicy,
+    reloads: Option<ReloadSender>,
+    drain: Drain,
+) -> Result<Drained, RunError>
 where
     S: SessionStore<Keys = SessionKeys>,
 {
@@ -220,6 +242,13 @@ where
         let addr = listener.local_addr().map_err(bind)?;
         listeners.push((listener, addr));
     }
+    let window = match policy.admin.listen {
+        Some(addr) => {
+            let access = Access { hosts: policy.admin.hosts.clone(), reloads };
+            Some(admin::Bound::new(addr).await?.open(Overview::new(gateway.clone(), drain.clone()), access))
+        }
+        None => None,
+    };
     let servers = listeners.into_iter().map(|(listener, addr)| {
         info!(%addr, routes = policy.routes.len(), provider = policy.provider.name(), "listening");
         tokio::spawn(gateway.clone().serve(listener, drain.clone()))
@@ -231,6 +260,9 @@ where
         if !matches!(server.await, Ok(Drained::Clean)) {
             all = Drained::Forced;
         }
+    }
+    if let Some(window) = window {
+        window.close().await;
     }
     Ok(all)
 }

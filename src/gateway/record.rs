@@ -1,11 +1,13 @@
 //! The one line of log that an exchange gets: who, what became of it and why, sizes and times. Never contents,
-//! credentials or keys.
+//! credentials or keys. With it the exchange is counted.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::info;
 
+use super::metrics::{Metrics, Outcome};
 use crate::seal::{Number, Reason, Sid};
 use crate::session::Device;
 
@@ -26,6 +28,8 @@ pub(super) enum Decision {
     Refused,
     /// It was a retransmission, and got the stored answer.
     Repeated,
+    /// It was refused unseen, for all places were taken.
+    Shed,
 }
 
 impl Decision {
@@ -36,15 +40,30 @@ impl Decision {
             Self::Forwarded => "forwarded",
             Self::Handshake => "handshake",
             Self::Plaintext => "plaintext",
-            Self::Refused => "refused",
+            Self::Refused | Self::Shed => "refused",
             Self::Repeated => "repeated",
+        }
+    }
+
+    const fn outcome(self) -> Outcome {
+        match self {
+            Self::Declined => Outcome::Declined,
+            Self::Discovery => Outcome::Discovery,
+            Self::Forwarded => Outcome::Forwarded,
+            Self::Handshake => Outcome::Handshake,
+            Self::Plaintext => Outcome::Plaintext,
+            Self::Refused => Outcome::Refused,
+            Self::Repeated => Outcome::Repeated,
+            Self::Shed => Outcome::Shed,
         }
     }
 }
 
-/// What is gathered for an exchange's line.
+/// What is gathered for an exchange's line. Dropped without one, the exchange was abandoned, or broke off.
 #[derive(Debug)]
 pub(super) struct Record {
+    metrics: Arc<Metrics>,
+    written: bool,
     peer: Option<SocketAddr>,
     started: Instant,
     pub(super) route: Option<String>,
@@ -73,8 +92,12 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(peer: Option<SocketAddr>) -> Self {
+    pub(super) fn new(peer: Option<SocketAddr>, metrics: Arc<Metrics>) -> Self {
+        metrics.received.inc();
+        metrics.in_flight.inc();
         Self {
+            metrics,
+            written: false,
             peer,
             started: Instant::now(),
             route: None,
@@ -100,8 +123,15 @@ impl Record {
         self.reason = Some(reason);
     }
 
+    /// Notes that it is refused unseen.
+    pub(super) fn shed(&mut self) {
+        self.decision = Decision::Shed;
+        self.reason = Some(Reason::Overloaded);
+    }
+
     /// Writes the line, with the answer's status and bytes.
-    pub(super) fn write(&self, status: u16, sent: usize) {
+    pub(super) fn write(mut self, status: u16, sent: usize) {
+        self.written = true;
         info!(
             target: "syncseal::exchange",
             peer = self.peer.map(tracing::field::display),
@@ -124,6 +154,22 @@ impl Record {
             ms = millis(self.started.elapsed()),
             "exchange",
         );
+    }
+}
+
+impl Drop for Record {
+    /// Counts the exchange.
+    fn drop(&mut self) {
+        let outcome = match self.written {
+            true => self.decision.outcome(),
+            false if std::thread::panicking() => Outcome::Failed,
+            false => Outcome::Abandoned,
+        };
+        self.metrics.outcomes.at((outcome,)).inc();
+        if let (Outcome::Refused, Some(reason)) = (outcome, self.reason) {
+            self.metrics.refusals.at((reason,)).inc();
+        }
+        self.metrics.in_flight.dec();
     }
 }
 

@@ -16,6 +16,7 @@ use tower::Service;
 
 use super::exchange::Exchange;
 use super::forward::Upstream;
+use super::metrics::Limit;
 use super::record::{Decision, Record};
 use super::{Gateway, discovery};
 use crate::net::body::{self, BodyError};
@@ -111,7 +112,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
-        let mut record = Record::new(peer);
+        let mut record = Record::new(peer, Arc::clone(&self.shared.metrics));
         let response = if request.uri().path() == discovery::PATH {
             record.decision = Decision::Discovery;
             self.discover(request.method())
@@ -127,7 +128,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
                 ),
             }
         };
-        finish(&record, response)
+        finish(record, response)
     }
 
     fn discover(&self, method: &Method) -> Response<Full<Bytes>> {
@@ -147,11 +148,11 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         if request.method() != Method::POST {
-            return finish(&record, not_allowed("POST"));
+            return finish(record, not_allowed("POST"));
         }
         let kind = match Kind::of(request.headers(), &lane) {
             Some(kind) if !fields::is_content_coded(request.headers()) => kind,
-            _ => return finish(&record, unsupported_media_type()),
+            _ => return finish(record, unsupported_media_type()),
         };
         // A seal in a document is base64 of what may be binary, hence the half; and some room for all that is around.
         let message_limit = self.current.message_limit;
@@ -162,13 +163,17 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
             Err(error) => {
                 record.cause = Some(error.to_string());
                 let response = match error {
-                    BodyError::TooLarge { .. } => self.refuse(&lane, Reason::TooLarge, &mut record),
+                    BodyError::TooLarge { .. } => {
+                        self.shared.metrics.hit(Limit::Message);
+                        self.refuse(&lane, Reason::TooLarge, &mut record)
+                    }
                     BodyError::Timeout => {
+                        self.shared.metrics.hit(Limit::BodyTimeout);
                         fields::sentence(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time.\n")
                     }
                     BodyError::Incomplete(_) => fields::sentence(StatusCode::BAD_REQUEST, "The body broke off.\n"),
                 };
-                return finish(&record, response);
+                return finish(record, response);
             }
         };
         record.received = body.len();
@@ -176,7 +181,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
         // accepted is answered, and the answer kept.
         let exchange = tokio::spawn(async move {
             let response = self.answer(&lane, kind, parts, body, &mut record).await;
-            finish(&record, response)
+            finish(record, response)
         });
         exchange.await.unwrap_or_else(|_| {
             tracing::error!("an exchange broke off; this is a fault of the gateway");
@@ -199,7 +204,7 @@ fn unsupported_media_type() -> Response<Full<Bytes>> {
 }
 
 /// Writes the line of a response.
-pub(super) fn finish(record: &Record, response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+pub(super) fn finish(record: Record, response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
     let sent = response.body().size_hint().exact().unwrap_or_default();
     record.write(response.status().as_u16(), usize::try_from(sent).unwrap_or(usize::MAX));
     response

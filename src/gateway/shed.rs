@@ -12,19 +12,22 @@ use http_body_util::Full;
 use tokio::sync::Semaphore;
 use tower::{Layer, Service};
 
+use super::metrics::{Limit, Metrics};
 use super::record::Record;
 use super::{refuse, service};
 use crate::net::server::Peer;
-use crate::seal::Reason;
 
 /// Gives each exchange a place, from its head to its answer.
 #[derive(Clone, Debug)]
-pub(super) struct ShedLayer(Arc<Semaphore>);
+pub(super) struct ShedLayer {
+    places: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+}
 
 impl ShedLayer {
     /// With so many places.
-    pub(super) fn new(in_flight: usize) -> Self {
-        Self(Arc::new(Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS))))
+    pub(super) fn new(in_flight: usize, metrics: Arc<Metrics>) -> Self {
+        Self { places: Arc::new(Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS))), metrics }
     }
 }
 
@@ -32,7 +35,7 @@ impl<S> Layer<S> for ShedLayer {
     type Service = Shed<S>;
 
     fn layer(&self, inner: S) -> Shed<S> {
-        Shed { inner, places: Arc::clone(&self.0) }
+        Shed { inner, places: Arc::clone(&self.places), metrics: Arc::clone(&self.metrics) }
     }
 }
 
@@ -41,6 +44,7 @@ impl<S> Layer<S> for ShedLayer {
 pub(super) struct Shed<S> {
     inner: S,
     places: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
 }
 
 impl<S, B> Service<Request<B>> for Shed<S>
@@ -58,9 +62,11 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            let mut record = Record::new(request.extensions().get::<Peer>().map(|peer| peer.0));
-            record.refused(Reason::Overloaded);
-            let response = service::finish(&record, refuse::overloaded());
+            self.metrics.hit(Limit::InFlight);
+            let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+            let mut record = Record::new(peer, Arc::clone(&self.metrics));
+            record.shed();
+            let response = service::finish(record, refuse::overloaded());
             return Box::pin(std::future::ready(Ok(response)));
         };
         let exchange = self.inner.call(request);

@@ -32,11 +32,18 @@ impl Program {
         Self { child, log }
     }
 
-    /// Starts the crate's own program.
+    /// Starts the crate's own program, without a window for operators: many run beside each other.
     pub fn syncseal<'a>(args: impl IntoIterator<Item = &'a str>, dir: &Path, name: &str) -> Self {
+        let mut command = Self::command(args, dir);
+        command.env("SYNCSEAL_ADMIN__LISTEN", "off");
+        Self::spawn(command, dir, name)
+    }
+
+    /// The crate's own program.
+    pub fn command<'a>(args: impl IntoIterator<Item = &'a str>, dir: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_syncseal"));
         command.args(args).current_dir(dir);
-        Self::spawn(command, dir, name)
+        command
     }
 
     /// What it has written so far.
@@ -63,10 +70,19 @@ impl Program {
 
     /// The address that it listens on, from its JSON log line `listening` with `addr`.
     pub async fn listening(&mut self) -> SocketAddr {
+        self.told("listening").await
+    }
+
+    /// The address of its window for operators.
+    pub async fn admin_listening(&mut self) -> SocketAddr {
+        self.told("admin listening").await
+    }
+
+    async fn told(&mut self, message: &str) -> SocketAddr {
         self.logged(|line| {
             let line: serde_json::Value = serde_json::from_str(line).ok()?;
             let fields = line.get("fields").unwrap_or(&line);
-            (fields["message"] == "listening").then(|| fields["addr"].as_str().unwrap().parse().unwrap())
+            (fields["message"] == message).then(|| fields["addr"].as_str().unwrap().parse().unwrap())
         })
         .await
     }

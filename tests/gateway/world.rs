@@ -128,6 +128,7 @@ pub(crate) fn write_key(dir: &TempDir) {
 
 /// A policy, as an operator would write it.
 pub(crate) fn policy_text(listen: &str, upstream: &str, tables: &str, route: &str) -> String {
+    let admin = if tables.contains("[admin]") { "" } else { "[admin]\nlisten = \"127.0.0.1:0\"\n" };
     format!(
         r#"version = 1
 [gateway]
@@ -135,7 +136,7 @@ listen = "{listen}"
 public_url = "https://gateway.example"
 keys = ["gateway.pem"]
 {tables}
-[[route]]
+{admin}[[route]]
 path = "/sync"
 upstream = "{upstream}"
 {route}

@@ -7,6 +7,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 #![allow(dead_code, reason = "of what is shared with tests/gateway, this uses a part")]
 
+mod admin;
 #[path = "../common/mod.rs"]
 mod common;
 mod drain;

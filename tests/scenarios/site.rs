@@ -53,13 +53,14 @@ impl Site {
     /// Starts the gateway, and waits until it listens.
     pub(crate) async fn start(self) -> Running {
         let mut program = self.spawn();
-        let addr = program.listening().await;
-        Running { program, addr, site: self }
+        let (admin, addr) = (program.admin_listening().await, program.listening().await);
+        Running { program, addr, admin, site: self }
     }
 
     /// Starts the gateway.
     pub(crate) fn spawn(&self) -> Program {
-        Program::syncseal(["gateway", "gateway.toml", "--log-format", "json"], self.dir(), "gateway")
+        let command = Program::command(["gateway", "gateway.toml", "--log-format", "json"], self.dir());
+        Program::spawn(command, self.dir(), "gateway")
     }
 }
 
@@ -67,6 +68,8 @@ impl Site {
 pub(crate) struct Running {
     pub(crate) program: Program,
     pub(crate) addr: SocketAddr,
+    /// Where its window for operators is.
+    pub(crate) admin: SocketAddr,
     pub(crate) site: Site,
 }
 
