@@ -5,7 +5,7 @@
 //! [`policy`]. The binary `syncseal` is a thin [`cli`] over this crate.
 //!
 //! It is no SyncML engine: it reads of a document what a proxy needs, edits nothing but an address, and passes every
-//! other byte on as it came. It is no TLS terminator, and holds no cipher of its own.
+//! other byte on as it came. It holds no cipher of its own.
 //!
 //! ```text
 //! terminal or agent ── sealed SyncML ──► gateway ── original SyncML, byte for byte ──► legacy server
@@ -22,8 +22,9 @@
 //! | floor | modules | may use |
 //! | --- | --- | --- |
 //! | 5 | [`cli`] | all |
-//! | 4 | [`gateway`], [`agent`] | [`admin`], [`policy`], [`session`], [`seal`], [`syncml`], [`net`], types of [`crypto`] |
+//! | 4 | [`gateway`], [`agent`] | [`admin`], [`intake`], [`policy`], [`session`], [`seal`], [`syncml`], [`net`], types of [`crypto`] |
 //! | 4 | [`admin`] | [`net`] |
+//! | 4 | [`intake`] | [`policy`], [`net`] |
 //! | 4 | [`sample`] | [`syncml`], [`net`] |
 //! | 3 | [`policy`] | [`session`], [`seal`], [`crypto`], [`syncml`], [`net`] |
 //! | 3 | [`session`] | [`seal`], [`crypto`], [`syncml`] |
@@ -48,6 +49,7 @@ pub mod agent;
 pub mod cli;
 pub mod crypto;
 pub mod gateway;
+pub mod intake;
 pub mod net;
 pub mod policy;
 pub mod sample;

@@ -220,7 +220,9 @@ async fn one_layer_goes_through_the_other() {
             site.gateway(server, &format!("public_url = \"http://{data_agent}\""), "layers = [\"data\"]").await;
         inner.relay_to(data_gateway);
         // Whose a SyncML session is, the inner gateway says: it alone sees where one begins.
-        outer.relay_to(site.gateway(inner.addr(), "", "layers = [\"message\"]\nbind_sessions = false").await);
+        outer.relay_to(
+            site.gateway(inner.addr(), "", "layers = [\"message\"]\ndangerous = { bind_sessions = false }").await,
+        );
         let (between, message_agent) = listener().await;
         site.agent(between, outer.addr(), "layer = \"message\"").await;
         site.agent(client_side, message_agent, "layer = \"data\"").await;

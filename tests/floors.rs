@@ -15,7 +15,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 /// Every module at the root of the crate, from the lowest floor up, and the others that it may name.
 ///
 /// `gateway` and `agent` name `crypto` because they are who brings a provider, keys and randomness to `seal`.
-const FLOORS: [(&str, &[&str]); 11] = [
+const FLOORS: [(&str, &[&str]); 12] = [
     ("syncml", &[]),
     ("crypto", &[]),
     ("net", &[]),
@@ -23,10 +23,11 @@ const FLOORS: [(&str, &[&str]); 11] = [
     ("session", &["crypto", "seal", "syncml"]),
     ("policy", &["crypto", "net", "seal", "session", "syncml"]),
     ("admin", &["net"]),
-    ("gateway", &["admin", "crypto", "net", "policy", "seal", "session", "syncml"]),
-    ("agent", &["admin", "crypto", "net", "policy", "seal", "session", "syncml"]),
+    ("intake", &["net", "policy"]),
+    ("gateway", &["admin", "crypto", "intake", "net", "policy", "seal", "session", "syncml"]),
+    ("agent", &["admin", "crypto", "intake", "net", "policy", "seal", "session", "syncml"]),
     ("sample", &["net", "syncml"]),
-    ("cli", &["admin", "agent", "crypto", "gateway", "net", "policy", "sample", "seal", "session", "syncml"]),
+    ("cli", &["admin", "agent", "crypto", "gateway", "intake", "net", "policy", "sample", "seal", "session", "syncml"]),
 ];
 
 /// Bytes in, values out.

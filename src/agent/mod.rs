@@ -42,11 +42,12 @@ use tracing::{error, info};
 
 use crate::admin::{self, Access};
 use crate::crypto::{RandomFailed, SecureRandom, SystemRandom};
+use crate::intake::{BindError, Intake};
 use crate::net::drain::Drain;
 use crate::net::server::{self, Drained, Listener, Peer, Server};
 use crate::policy::AgentPolicy;
 use crate::seal::Extras;
-use crate::seal::resp_uri::{InvalidOrigin, Origin, Scheme};
+use crate::seal::resp_uri::{Origin, Scheme};
 use crate::session::{DeviceKey, TimeSource, WallClock};
 
 pub use self::link::GatewaySetupError;
@@ -62,14 +63,9 @@ use self::refuse::Trouble;
 /// Why an agent does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// An address cannot be bound.
-    #[error("cannot listen on {addr}: {source}")]
-    Bind {
-        /// The address.
-        addr: SocketAddr,
-        /// What the system says.
-        source: io::Error,
-    },
+    /// A listener cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
     /// The address for operators cannot be bound.
     #[error(transparent)]
     Admin(#[from] admin::BindError),
@@ -153,29 +149,33 @@ impl Agent {
     /// The system's, if the listener does not know its own address.
     pub async fn serve(&self, listener: Listener, drain: Drain) -> io::Result<Drained> {
         let policy = &self.shared.policy;
-        let addr = listener.local_addr()?;
         let public = match &policy.public_url {
             Some(public) => public.clone(),
-            None => own_origin(addr).map_err(io::Error::other)?,
+            None => own_origin(&listener)?,
         };
         let server = Server::new(server::Limits {
             connections: policy.limits.connections,
+            handshake_timeout: policy.limits.handshake_timeout,
             head_timeout: policy.limits.header_read_timeout,
             idle_timeout: policy.limits.idle_timeout,
             drain_timeout: policy.limits.drain,
             ..server::Limits::default()
         });
-        let place = Arc::new(Place { name: addr.to_string().into(), public });
+        let place = Arc::new(Place { name: Arc::clone(listener.name()), public });
         Ok(server.serve(listener, Clients { shared: Arc::clone(&self.shared), place }, drain).await)
     }
 }
 
-fn own_origin(addr: SocketAddr) -> Result<Origin, InvalidOrigin> {
-    let host = match addr {
-        SocketAddr::V4(addr) => addr.ip().to_string(),
-        SocketAddr::V6(addr) => format!("[{}]", addr.ip()),
+/// How clients of this machine reach a listener.
+fn own_origin(listener: &Listener) -> io::Result<Origin> {
+    let origin = match listener.local_addr() {
+        Ok(SocketAddr::V4(addr)) => Origin::new(Scheme::Http, &addr.ip().to_string(), Some(addr.port())),
+        Ok(SocketAddr::V6(addr)) => Origin::new(Scheme::Http, &format!("[{}]", addr.ip()), Some(addr.port())),
+        // A UNIX socket has no name in URLs; those who can use it put the host aside.
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => Origin::new(Scheme::Http, "localhost", None),
+        Err(error) => return Err(error),
     };
-    Origin::new(Scheme::Http, &host, Some(addr.port()))
+    origin.map_err(io::Error::other)
 }
 
 /// The service for the clients of one listener.
@@ -253,15 +253,10 @@ fn finish(mut record: Record, given: Result<Response<Full<Bytes>>, Trouble>) -> 
 /// # Errors
 /// [`RunError`]; nothing is bound but after everything else is ready.
 pub async fn run(policy: AgentPolicy, drain: Drain) -> Result<Drained, RunError> {
-    let (listen, gateway, window) = (policy.listen.clone(), policy.gateway.to_string(), policy.admin.clone());
+    let (intake, public_plaintext) = (Intake::new(&policy.listeners), policy.public_plaintext);
+    let (gateway, window) = (policy.gateway.to_string(), policy.admin.clone());
     let agent = Agent::new(policy, Arc::new(WallClock), Arc::new(SystemRandom))?;
-    let mut listeners = Vec::with_capacity(listen.len());
-    for addr in listen {
-        let bind = |source| RunError::Bind { addr, source };
-        let listener = Listener::bind(addr).await.map_err(bind)?;
-        let addr = listener.local_addr().map_err(bind)?;
-        listeners.push((listener, addr));
-    }
+    let listeners = intake.bind(public_plaintext).await?;
     let window = match window.listen {
         Some(addr) => {
             let overview = Overview { agent: Arc::clone(&agent.shared), drain: drain.clone() };
@@ -269,8 +264,8 @@ pub async fn run(policy: AgentPolicy, drain: Drain) -> Result<Drained, RunError>
         }
         None => None,
     };
-    let servers = listeners.into_iter().map(|(listener, addr)| {
-        info!(%addr, gateway, provider = agent.shared.policy.provider.name(), "listening");
+    let servers = listeners.into_iter().map(|listener| {
+        info!(addr = %listener.name(), gateway, provider = agent.shared.policy.provider.name(), "listening");
         let (agent, drain) = (agent.clone(), drain.clone());
         tokio::spawn(async move { agent.serve(listener, drain).await })
     });

@@ -30,13 +30,15 @@ pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Exit> {
         Exit::Configuration
     })?;
     args.log.start(&policy.log);
+    serve::warn_of(&policy.dangers);
     serve::serve(|drain| agent::run(policy, drain), exit)
 }
 
 /// The exit of an agent that does not run.
 pub(super) fn exit(error: &RunError) -> Exit {
     match error {
-        RunError::Bind { .. } | RunError::Admin(_) => Exit::Bind,
+        RunError::Bind(error) => serve::bind_exit(error),
+        RunError::Admin(_) => Exit::Bind,
         RunError::Gateway { .. } => Exit::Configuration,
         RunError::Random(_) => Exit::Internal,
     }

@@ -8,7 +8,9 @@ use super::{Exit, agent, complain, gateway, print};
 use crate::agent::Agent;
 use crate::crypto::{Algorithm, NamedGroup, RSA_TIMING_WARNING, SystemRandom};
 use crate::gateway::{Gateway, Surroundings};
-use crate::policy::{AgentPolicy, AgentRecipients, Environment, GatewayPolicy, Plaintext, Policy, Store};
+use crate::policy::{
+    AgentPolicy, AgentRecipients, Danger, Environment, GatewayPolicy, ListenAddr, Listener, Plaintext, Policy, Store,
+};
 use crate::session::{TimeSource, WallClock};
 
 /// Checks a policy: does all that starting would do, short of binding.
@@ -57,7 +59,8 @@ pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Exit> {
 
 fn gateway_summary(policy: &GatewayPolicy) -> Result<String, fmt::Error> {
     let mut out = String::new();
-    writeln!(out, "  gateway on {}", list(&policy.listen))?;
+    writeln!(out, "  gateway")?;
+    listeners(&mut out, &policy.listeners)?;
     for recipient in &policy.recipients {
         let bits = recipient.public.modulus_len() * 8;
         let file = recipient.file.display();
@@ -99,12 +102,14 @@ fn gateway_summary(policy: &GatewayPolicy) -> Result<String, fmt::Error> {
         };
         writeln!(out, "  rule {rule}: {plaintext}")?;
     }
+    dangers(&mut out, &policy.dangers)?;
     Ok(out)
 }
 
 fn agent_summary(policy: &AgentPolicy) -> Result<String, fmt::Error> {
     let mut out = String::new();
-    writeln!(out, "  agent on {}, for the gateway {}", list(&policy.listen), policy.gateway)?;
+    writeln!(out, "  agent for the gateway {}", policy.gateway)?;
+    listeners(&mut out, &policy.listeners)?;
     match &policy.recipients {
         AgentRecipients::Rsa(keys) => {
             for key in keys {
@@ -119,7 +124,30 @@ fn agent_summary(policy: &AgentPolicy) -> Result<String, fmt::Error> {
         cryptography(policy.provider.name(), &policy.algorithms, &policy.groups, policy.require_exchange)
     )?;
     writeln!(out, "  early messages {}", if policy.early { "sent" } else { "not sent" })?;
+    dangers(&mut out, &policy.dangers)?;
     Ok(out)
+}
+
+fn listeners(out: &mut String, listeners: &[Listener]) -> fmt::Result {
+    for listener in listeners {
+        write!(out, "  listens on {}", listener.address)?;
+        if let ListenAddr::Unix(_) = listener.address {
+            write!(out, " (mode {:04o})", listener.mode)?;
+        }
+        write!(out, ": HTTP in plaintext")?;
+        if !listener.balancers.is_empty() {
+            write!(out, "; PROXY protocol from {}", list(&listener.balancers))?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn dangers(out: &mut String, dangers: &[Danger]) -> fmt::Result {
+    for danger in dangers {
+        writeln!(out, "  DANGEROUS {}: {danger}", danger.key())?;
+    }
+    Ok(())
 }
 
 fn cryptography(provider: &str, algorithms: &[Algorithm], groups: &[NamedGroup], required: bool) -> String {

@@ -36,6 +36,7 @@ pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Exit> {
     if let Some(warning) = RSA_TIMING_WARNING {
         warn!("{warning}");
     }
+    serve::warn_of(&policy.dangers);
     for ending in policy.rules.endings(WallClock.now()) {
         warn!(rule = ending.rule, until = %ending.until, "{ending}");
     }
@@ -45,7 +46,8 @@ pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Exit> {
 /// The exit of a gateway that does not run.
 pub(super) fn exit(error: &RunError) -> Exit {
     match error {
-        RunError::Bind { .. } | RunError::Admin(_) => Exit::Bind,
+        RunError::Bind(error) => serve::bind_exit(error),
+        RunError::Admin(_) => Exit::Bind,
         RunError::Upstream { .. } => Exit::Configuration,
         RunError::Random(_) | RunError::Store(StartError::Random(_)) => Exit::Internal,
         RunError::Store(StartError::Unavailable { .. }) => Exit::Unavailable,

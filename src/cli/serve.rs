@@ -3,11 +3,13 @@
 use std::future::Future;
 use std::io;
 
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::{Exit, complain};
+use crate::intake::BindError;
 use crate::net::drain::{self, Drain};
 use crate::net::server::Drained;
+use crate::policy::Danger;
 
 /// Runs `server` until it is drained by SIGTERM or SIGINT. Its errors are mapped to exits by `exit`.
 pub(super) fn serve<E: std::error::Error, F: Future<Output = Result<Drained, E>>>(
@@ -36,4 +38,19 @@ pub(super) fn serve<E: std::error::Error, F: Future<Output = Result<Drained, E>>
             }
         }
     })
+}
+
+/// Warns of each protection that a policy gives up.
+pub(super) fn warn_of(dangers: &[Danger]) {
+    for danger in dangers {
+        warn!(key = danger.key(), "{danger}");
+    }
+}
+
+/// The exit of one that cannot listen.
+pub(super) fn bind_exit(error: &BindError) -> Exit {
+    match error {
+        BindError::Bind { .. } | BindError::Activation { .. } => Exit::Bind,
+        BindError::PublicPlaintext { .. } => Exit::Configuration,
+    }
 }

@@ -27,7 +27,6 @@ mod service;
 mod shed;
 mod unwrapping;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -37,6 +36,7 @@ use tracing::info;
 
 use crate::admin::{self, Access, ReloadSender};
 use crate::crypto::{RandomFailed, SecureRandom, SystemRandom};
+use crate::intake::{BindError, Intake};
 use crate::net::drain::Drain;
 use crate::net::server::{self, Drained, Listener, Server};
 use crate::policy::{GatewayPolicy, Limits, Store};
@@ -58,14 +58,9 @@ use self::unwrapping::Unwrapping;
 /// Why a gateway does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// An address cannot be bound.
-    #[error("cannot listen on {addr}: {source}")]
-    Bind {
-        /// The address.
-        addr: SocketAddr,
-        /// What the system says.
-        source: std::io::Error,
-    },
+    /// A listener cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
     /// The address for operators cannot be bound.
     #[error(transparent)]
     Admin(#[from] admin::BindError),
@@ -115,6 +110,7 @@ struct Shared<S> {
     limits: Limits,
     unwrapping: Unwrapping,
     device_key: DeviceKey,
+    intake: Intake,
     fixed: Fixed,
     generation: AtomicU64,
     current: ArcSwap<Current>,
@@ -148,6 +144,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Gateway<S> {
                 unwrapping: Unwrapping::new(policy.unwrap_queue),
                 device_key: DeviceKey::new(&*surroundings.random)?,
                 surroundings,
+                intake: Intake::new(&policy.listeners),
                 fixed: Fixed::of(policy),
                 generation: AtomicU64::new(1),
                 current: ArcSwap::from_pointee(current),
@@ -172,11 +169,15 @@ impl<S: SessionStore<Keys = SessionKeys>> Gateway<S> {
     /// # Errors
     /// [`ReloadError`]; then everything is as it was.
     pub fn reload(&self, policy: &GatewayPolicy) -> Result<Applied, ReloadError> {
-        let Shared { fixed, generation, current, .. } = &*self.shared;
+        let Shared { intake, fixed, generation, current, .. } = &*self.shared;
         let next = Current::new(policy, Some(&current.load()))?;
         current.store(Arc::new(next));
         let generation = generation.fetch_add(1, Ordering::Relaxed) + 1;
-        Ok(Applied { generation, kept: fixed.differs(policy) })
+        let mut kept = fixed.differs(policy);
+        if !intake.is_same_sockets(&policy.listeners) {
+            kept.insert(0, "gateway.listen or listener");
+        }
+        Ok(Applied { generation, kept })
     }
 
     /// Serves until it is drained.
@@ -197,6 +198,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Gateway<S> {
 fn server_limits(limits: &Limits) -> server::Limits {
     server::Limits {
         connections: limits.connections,
+        handshake_timeout: limits.handshake_timeout,
         head_timeout: limits.header_read_timeout,
         idle_timeout: limits.idle_timeout,
         drain_timeout: limits.drain,
@@ -235,13 +237,7 @@ async fn serve<S>(
 where
     S: SessionStore<Keys = SessionKeys>,
 {
-    let mut listeners = Vec::with_capacity(policy.listen.len());
-    for &addr in &policy.listen {
-        let bind = |source| RunError::Bind { addr, source };
-        let listener = Listener::bind(addr).await.map_err(bind)?;
-        let addr = listener.local_addr().map_err(bind)?;
-        listeners.push((listener, addr));
-    }
+    let listeners = gateway.shared.intake.bind(true).await?;
     let window = match policy.admin.listen {
         Some(addr) => {
             let access = Access { hosts: policy.admin.hosts.clone(), reloads };
@@ -249,8 +245,8 @@ where
         }
         None => None,
     };
-    let servers = listeners.into_iter().map(|(listener, addr)| {
-        info!(%addr, routes = policy.routes.len(), provider = policy.provider.name(), "listening");
+    let servers = listeners.into_iter().map(|listener| {
+        info!(addr = %listener.name(), routes = policy.routes.len(), provider = policy.provider.name(), "listening");
         tokio::spawn(gateway.clone().serve(listener, drain.clone()))
     });
     let servers: Vec<_> = servers.collect();

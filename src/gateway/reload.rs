@@ -4,8 +4,6 @@
 //! What a policy says of sockets, of the store and of bounds that are shared by everything in flight holds from the start
 //! to the end of the process: a change to it is told in [`Applied::kept`].
 
-use std::net::SocketAddr;
-
 use super::current::UnusableUpstream;
 use crate::policy::{GatewayPolicy, Limits, LogFormat, Store};
 use crate::session;
@@ -30,7 +28,6 @@ pub enum ReloadError {
 /// What holds from the start to the end of the process.
 #[derive(Debug)]
 pub(super) struct Fixed {
-    listen: Vec<SocketAddr>,
     sessions: session::Limits,
     store: Store,
     limits: Limits,
@@ -41,7 +38,6 @@ pub(super) struct Fixed {
 impl Fixed {
     pub(super) fn of(policy: &GatewayPolicy) -> Self {
         Self {
-            listen: policy.listen.clone(),
             sessions: policy.sessions.clone(),
             store: policy.store.clone(),
             limits: policy.limits.clone(),
@@ -68,6 +64,7 @@ impl Fixed {
         ];
         let (ours, theirs) = (&self.limits, &policy.limits);
         let limits = [
+            ("limits.handshake_timeout", ours.handshake_timeout == theirs.handshake_timeout),
             ("limits.header_read_timeout", ours.header_read_timeout == theirs.header_read_timeout),
             ("limits.idle_timeout", ours.idle_timeout == theirs.idle_timeout),
             ("limits.connections", ours.connections == theirs.connections),
@@ -75,8 +72,7 @@ impl Fixed {
             ("limits.drain", ours.drain == theirs.drain),
             ("limits.unwrap_queue", self.unwrap_queue == policy.unwrap_queue),
         ];
-        let others =
-            [("gateway.listen", self.listen == policy.listen), ("log.format", self.log_format == policy.log.format)];
+        let others = [("log.format", self.log_format == policy.log.format)];
         let all = others.into_iter().chain(sessions).chain(limits);
         all.filter(|(_, same)| !same).map(|(key, _)| key).collect()
     }

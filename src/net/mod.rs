@@ -1,6 +1,8 @@
 //! HTTP for the gateway, the agent and the sample server, and nothing above HTTP.
 //!
-//! - [`server`] binds, accepts and serves: every request of every connection reaches one [`tower::Service`], with
+//! - [`listener`] is where connections come from: TCP and UNIX sockets, some of them from a service manager
+//!   ([`activation`]).
+//! - [`server`] serves them: every request of every connection reaches one [`tower::Service`], with
 //!   the peer's address as an extension, under limits of size and time.
 //! - [`body`] reads a request's body into one buffer of its reader's own, up to a limit.
 //! - [`upstream`] sends a request to one server over pooled connections and reads the whole answer, or says in one
@@ -13,10 +15,13 @@
 //! itself (408 is never sent: a connection whose header does not come is closed), follows no redirect, and uses no
 //! other module of this crate.
 
+pub mod activation;
 pub mod body;
 mod connector;
 pub mod drain;
 pub mod fields;
+pub mod listener;
+mod proxy_protocol;
 pub mod server;
 pub mod tls;
 pub mod upstream;

@@ -1,4 +1,4 @@
-//! The side that accepts: sockets, connections, and a request at a time for the service behind.
+//! The side that accepts: connections, and a request at a time for the service behind.
 //!
 //! HTTP/1.1, HTTP/1.0 and HTTP/2 with prior knowledge are told apart by their first bytes. An answer has a whole body,
 //! so it carries its length and is never chunked. hyper answers `Expect: 100-continue` once the service reads the
@@ -8,8 +8,6 @@
 //! end once begun runs on a task of its own.
 
 use std::convert::Infallible;
-use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,14 +19,16 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tower::{Service, ServiceExt};
-use tracing::{debug, warn};
+use tracing::{debug, info};
 
 use super::drain::{Drain, Trigger};
+use super::listener::{Entrance, Stream, Turned};
 use super::vigil::{Verdict, Vigil, Watched};
+
+pub use super::listener::{Listener, Peer};
 
 /// The least header limit that hyper takes, in bytes.
 const MIN_HEAD_BYTES: usize = 8192;
@@ -40,7 +40,9 @@ pub struct Limits {
     pub connections: usize,
     /// Bytes of a request's head: request line and fields. 8192 at least, whatever is given; more is answered 431.
     pub head_bytes: usize,
-    /// From the accept, or from the first byte of a later request, until its head is complete.
+    /// From the accept until a balancer's header and the TLS handshake are complete.
+    pub handshake_timeout: Duration,
+    /// From then on, or from the first byte of a later request, until its head is complete.
     pub head_timeout: Duration,
     /// Between exchanges, until the connection is closed.
     pub idle_timeout: Duration,
@@ -53,16 +55,13 @@ impl Default for Limits {
         Self {
             connections: 4096,
             head_bytes: 64 * 1024,
+            handshake_timeout: Duration::from_secs(10),
             head_timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(75),
             drain_timeout: Duration::from_secs(30),
         }
     }
 }
-
-/// Who is at the other end of a connection. An extension of every [`Request`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Peer(pub SocketAddr);
 
 /// How a [`Server`] came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,83 +70,6 @@ pub enum Drained {
     Clean,
     /// Some were cut off: the time was over, or the end was asked for at once.
     Forced,
-}
-
-/// A bound socket.
-#[derive(Debug)]
-pub struct Listener {
-    socket: TcpListener,
-}
-
-/// An accepted connection, whatever it came through.
-#[derive(Debug)]
-struct Connection {
-    io: TcpStream,
-    peer: Peer,
-}
-
-impl Listener {
-    /// Binds `address`; port 0 lets the system choose.
-    ///
-    /// # Errors
-    /// The system's.
-    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
-        Ok(Self { socket: TcpListener::bind(address).await? })
-    }
-
-    /// The address that it is bound to.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
-    }
-
-    /// The next connection. Errors are waited out: those of one connection are passed over, and those of the process
-    /// or the system (no descriptors left) are tried again, ever more slowly.
-    async fn accept(&self) -> Connection {
-        let mut backoff = Backoff::default();
-        loop {
-            match self.socket.accept().await {
-                Ok((io, peer)) => {
-                    // Answers are written whole, so there is nothing to gain by waiting for more to send.
-                    if let Err(error) = io.set_nodelay(true) {
-                        debug!(%peer, %error, "TCP_NODELAY");
-                    }
-                    return Connection { io, peer: Peer(peer) };
-                }
-                Err(error) if is_of_one_connection(&error) => debug!(%error, "accept"),
-                Err(error) => {
-                    let pause = backoff.next();
-                    warn!(%error, ?pause, "accept");
-                    sleep(pause).await;
-                }
-            }
-        }
-    }
-}
-
-/// True for what a peer can bring about by leaving before it is accepted.
-fn is_of_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
-}
-
-/// Pauses of 5 ms, doubled each time up to 1.28 s.
-#[derive(Debug, Default)]
-struct Backoff {
-    doublings: u32,
-}
-
-impl Backoff {
-    const FIRST: Duration = Duration::from_millis(5);
-    const MAX_DOUBLINGS: u32 = 8;
-
-    fn next(&mut self) -> Duration {
-        let pause = Self::FIRST * (1 << self.doublings);
-        self.doublings = (self.doublings + 1).min(Self::MAX_DOUBLINGS);
-        pause
-    }
 }
 
 /// Serves connections under common [`Limits`]. Clones share the number of connections, so that several listeners can
@@ -187,14 +109,18 @@ impl Server {
     {
         let connections = Trigger::new();
         loop {
-            let (connection, slot) = tokio::select! {
+            let ((io, peer), slot) = tokio::select! {
                 biased;
                 () = drain.draining() => break,
                 next = self.next(&listener) => next,
             };
             let (server, service, drain) = (self.clone(), service.clone(), connections.subscribe());
+            let entrance = listener.entrance();
             tokio::spawn(async move {
-                server.serve_connection(connection, service, &drain).await;
+                // Off the loop: who is slow here keeps nobody else from being accepted.
+                if let Some((io, peer)) = server.admit(&entrance, io, peer, &drain).await {
+                    server.serve_connection(io, peer, service, &drain).await;
+                }
                 drop(slot);
             });
         }
@@ -214,13 +140,33 @@ impl Server {
 
     /// A connection, and the slot that it takes up. One without a slot waits here, and all behind it in the system's
     /// queue; were the slot taken first, a listener that nobody calls would keep it from others.
-    async fn next(&self, listener: &Listener) -> (Connection, Option<OwnedSemaphorePermit>) {
-        let connection = listener.accept().await;
+    async fn next(&self, listener: &Listener) -> ((Stream, Peer), Option<OwnedSemaphorePermit>) {
+        let accepted = listener.accept().await;
         // The semaphore is never closed.
-        (connection, Arc::clone(&self.slots).acquire_owned().await.ok())
+        (accepted, Arc::clone(&self.slots).acquire_owned().await.ok())
     }
 
-    async fn serve_connection<S>(&self, Connection { io, peer }: Connection, service: S, drain: &Drain)
+    /// What becomes of a connection before its first request.
+    async fn admit(&self, entrance: &Entrance, io: Stream, peer: Peer, drain: &Drain) -> Option<(Stream, Peer)> {
+        let entering = async move {
+            let mut io = io;
+            let peer = entrance.introduce(&mut io, peer).await?;
+            Ok::<_, Turned>((io, peer))
+        };
+        let cause = tokio::select! {
+            entered = timeout(self.limits.handshake_timeout, entering) => match entered {
+                Ok(Ok(entered)) => return Some(entered),
+                Ok(Err(turned)) => turned.to_string(),
+                Err(_) => "it was not ready for a request in time".to_owned(),
+            },
+            // It has asked for nothing yet.
+            () = drain.draining() => return None,
+        };
+        info!(peer = %peer.0, cause, "connection turned away");
+        None
+    }
+
+    async fn serve_connection<S>(&self, io: Stream, peer: Peer, service: S, drain: &Drain)
     where
         S: Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send + 'static,

@@ -1,14 +1,16 @@
 //! What an agent does: `[agent]`, `[retransmit]` and `[sessions]`.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::address::GatewayUrl;
 use super::admin::Admin;
 use super::common::{self, Crypto, Limits, Log};
+use super::dangerous::{Danger, Dangerous};
 use super::fault::{Cause, Conflict};
 use super::gateway::ORIGIN_ALLOWED;
 use super::keys::{self, PinnedKey};
+use super::listener::Listener;
 use super::reader::Section;
 use super::secrets;
 use super::value::{boolean, choice, count, duration, nonempty_list, text};
@@ -23,8 +25,10 @@ use crate::syncml::Form;
 /// An agent's policy, checked: nothing in it can be wrong any more but what only binding shows.
 #[derive(Clone, Debug)]
 pub struct AgentPolicy {
-    /// Where it listens, at least one address: on loopback only, for what it takes there is plaintext.
-    pub listen: Vec<SocketAddr>,
+    /// Where it listens: at least one place, which only this machine can reach if what it takes there is plaintext.
+    pub listeners: Vec<Listener>,
+    /// Whether other machines may bring plaintext all the same.
+    pub public_plaintext: bool,
     /// How its clients reach it, if not by the address of the listener; takes the place of the gateway's name in
     /// RespURI (PROTOCOL section 8.3).
     pub public_url: Option<Origin>,
@@ -66,6 +70,8 @@ pub struct AgentPolicy {
     pub admin: Admin,
     /// How logs are written.
     pub log: Log,
+    /// The protections that it gives up.
+    pub dangers: Vec<Danger>,
 }
 
 /// Whom an agent wraps its session keys for, which says how these travel; no refusal changes that.
@@ -90,15 +96,13 @@ pub struct Retransmit {
 
 impl AgentPolicy {
     pub(super) fn read(mut root: Section<'_>) -> Option<Self> {
-        let crypto = Crypto::read(root.section("crypto"));
+        let dangerous = Dangerous::read_agent(root.section("dangerous"));
+        let crypto = Crypto::read(root.section("crypto"), dangerous.require_exchange);
 
         let mut agent = root.section("agent");
-        let loopback = text(
-            "an address of this machine alone and a port, such as \"127.0.0.1:8070\" (an agent takes plaintext)",
-            |text| text.parse().ok().filter(|address: &SocketAddr| address.ip().is_loopback()),
-        );
-        let listen =
-            agent.or("listen", vec![(Ipv4Addr::LOCALHOST, 8070).into()], nonempty_list("an address", loopback));
+        let public_plaintext = dangerous.public_plaintext_listener;
+        let default = (Ipv4Addr::LOCALHOST, 8070).into();
+        let listeners = Listener::read_all(&mut root, &mut agent, default, public_plaintext);
         let origin = || text(ORIGIN_ALLOWED, |text| text.parse().ok());
         let public_url = agent.optional("public_url", origin());
         let gateway = agent.required("gateway", GatewayUrl::ALLOWED, text(GatewayUrl::ALLOWED, GatewayUrl::parse));
@@ -139,7 +143,8 @@ impl AgentPolicy {
 
         let gateway = gateway?;
         Some(Self {
-            listen,
+            listeners,
+            public_plaintext,
             public_url,
             gateway_names: gateway_names.unwrap_or_else(|| vec![gateway.origin.clone()]),
             gateway,
@@ -147,7 +152,7 @@ impl AgentPolicy {
             provider: crypto.provider,
             algorithms: crypto.algorithms,
             groups: crypto.groups,
-            require_exchange: crypto.require_exchange,
+            require_exchange: dangerous.require_exchange,
             layer,
             early,
             retransmit,
@@ -160,6 +165,7 @@ impl AgentPolicy {
             extra_types,
             admin,
             log,
+            dangers: dangerous.dangers(),
         })
     }
 }

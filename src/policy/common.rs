@@ -8,7 +8,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::fault::{Cause, Conflict};
 use super::reader::{Section, Setting};
-use super::value::{boolean, choice, count, duration, list, nonempty_list, size, text};
+use super::value::{choice, count, duration, list, nonempty_list, size, text};
 use crate::crypto::{self, Algorithm, CryptoProvider, NamedGroup};
 use crate::syncml::{Form, MediaType};
 
@@ -18,11 +18,11 @@ pub(super) struct Crypto {
     pub(super) provider: &'static dyn CryptoProvider,
     pub(super) algorithms: Vec<Algorithm>,
     pub(super) groups: Vec<NamedGroup>,
-    pub(super) require_exchange: bool,
 }
 
 impl Crypto {
-    pub(super) fn read(mut section: Section<'_>) -> Self {
+    /// Reads `[crypto]` where a key exchange is demanded, or not.
+    pub(super) fn read(mut section: Section<'_>, require_exchange: bool) -> Self {
         let provider =
             section.or("provider", crypto::default_provider(), choice(crypto::providers(), |provider| provider.name()));
         let algorithms = section.or(
@@ -34,18 +34,20 @@ impl Crypto {
         groups.retain(|group| provider.groups().contains(group));
         let groups =
             section.or("groups", groups, list("the name of a group", choice(provider.groups(), NamedGroup::name)));
-        let require_exchange = section.or("require_key_exchange", true, boolean);
         if require_exchange && groups.is_empty() {
             section.report("groups", Cause::Conflict(Conflict::ExchangeWithoutGroup));
         }
+        section.moved_to_dangerous("require_key_exchange", "in [dangerous], require_key_exchange = false");
         section.finish();
-        Self { provider, algorithms, groups, require_exchange }
+        Self { provider, algorithms, groups }
     }
 }
 
 /// Bounds on what strangers can take up, from `[limits]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// Until a connection is ready for its first request: a balancer's header, and TLS.
+    pub handshake_timeout: Duration,
     /// Until a request's header has arrived.
     pub header_read_timeout: Duration,
     /// Until a request's body has arrived, from the end of its header on.
@@ -66,6 +68,7 @@ impl Limits {
         let hour = Duration::from_secs(3600);
         let mut within =
             |key, seconds| section.or(key, Duration::from_secs(seconds), duration(Duration::from_millis(100)..=hour));
+        let handshake_timeout = within("handshake_timeout", 10);
         let header_read_timeout = within("header_read_timeout", 10);
         let body_timeout = within("body_timeout", 60);
         let idle_timeout = within("idle_timeout", 75);
@@ -73,7 +76,10 @@ impl Limits {
         let connections = section.or("connections", 1024, count(1..=1_000_000));
         let in_flight = section.or("in_flight", 256, count(1..=1_000_000));
         let message = section.or("message", 16 << 20, size(4 << 10..=1 << 30));
-        (Self { header_read_timeout, body_timeout, idle_timeout, connections, in_flight, drain }, message)
+        (
+            Self { handshake_timeout, header_read_timeout, body_timeout, idle_timeout, connections, in_flight, drain },
+            message,
+        )
     }
 }
 

@@ -97,6 +97,15 @@ pub enum Cause {
     /// Two settings that do not go together.
     #[error("{0}")]
     Conflict(Conflict),
+    /// Other machines could bring plaintext.
+    #[error(
+        "found {found}: what comes in is plaintext, and others than this machine could reach it; allowed: an address of \
+         this machine alone, a [[listener]] with tls, or public_plaintext_listener = true in [dangerous]"
+    )]
+    PublicPlaintext {
+        /// The address.
+        found: String,
+    },
     /// A file that cannot be read.
     #[error("cannot read {}: {error}", file.display())]
     Unreadable {
@@ -182,10 +191,11 @@ impl Cause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Conflict {
     /// A key exchange is demanded, but there is no group for it.
-    #[error(
-        "found no group, but crypto.require_key_exchange is true; allowed: at least one group, or require_key_exchange = false"
-    )]
+    #[error("found no group, but dangerous.require_key_exchange is true; allowed: at least one group")]
     ExchangeWithoutGroup,
+    /// A mode for a socket that has no file, or one that is not ours.
+    #[error("only the socket of an address \"unix:/PATH\" has a mode here; allowed: no mode")]
+    ModeWithoutFile,
     /// Sessions are kept in one place.
     #[error("found \"memory\" among servers; allowed: \"memory\", or servers")]
     MemoryAmongServers,
@@ -218,6 +228,9 @@ pub enum Conflict {
          plaintext is refused"
     )]
     PlaintextIsInRules,
+    /// A key of earlier versions, by the way that it is written now.
+    #[error("this is less safe than it would be by itself, and stands in a table of such keys now; allowed: {0}")]
+    IsDangerous(&'static str),
     /// A pin without the key.
     #[error(
         "a pin alone cannot wrap a session key; missing: agent.key, a file with the gateway's public key. Take the .pub.pem that \

@@ -1,13 +1,15 @@
 //! What a gateway does: `[gateway]`, `[early]`, `[sessions]`, `[[route]]` and `[[rule]]`.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::address::{self, UpstreamAddr, has_prefix};
 use super::admin::Admin;
 use super::common::{self, Crypto, Limits, Log};
+use super::dangerous::{Danger, Dangerous};
 use super::fault::{Cause, Conflict};
 use super::keys::{self, Recipient};
+use super::listener::Listener;
 use super::reader::Section;
 use super::rules::Rules;
 use super::secrets::{self, Secret};
@@ -22,8 +24,8 @@ use crate::syncml::Form;
 /// A gateway's policy, checked: nothing in it can be wrong any more but what only binding shows.
 #[derive(Clone, Debug)]
 pub struct GatewayPolicy {
-    /// Where it listens: at least one address.
-    pub listen: Vec<SocketAddr>,
+    /// Where it listens: at least one place.
+    pub listeners: Vec<Listener>,
     /// How terminals reach it; takes the place of a server's name in RespURI (PROTOCOL section 8.3).
     pub public_url: Option<Origin>,
     /// Who computes.
@@ -61,6 +63,8 @@ pub struct GatewayPolicy {
     pub admin: Admin,
     /// How logs are written.
     pub log: Log,
+    /// The protections that it gives up.
+    pub dangers: Vec<Danger>,
 }
 
 /// What Host says to the legacy server.
@@ -108,15 +112,12 @@ impl GatewayPolicy {
     }
 
     pub(super) fn read(mut root: Section<'_>) -> Option<Self> {
-        let crypto = Crypto::read(root.section("crypto"));
+        let dangerous = Dangerous::read_gateway(root.section("dangerous"));
+        let crypto = Crypto::read(root.section("crypto"), dangerous.require_exchange);
 
         let mut gateway = root.section("gateway");
-        let listen = gateway.or("listen", vec![(Ipv4Addr::LOCALHOST, 8080).into()], |setting| {
-            nonempty_list(
-                "an address",
-                text("an address and port, such as \"127.0.0.1:8080\"", |text| text.parse().ok()),
-            )(setting)
-        });
+        // Seals are safe whoever carries them.
+        let listeners = Listener::read_all(&mut root, &mut gateway, (Ipv4Addr::LOCALHOST, 8080).into(), true);
         let public_url = gateway.optional("public_url", text(ORIGIN_ALLOWED, |text| text.parse().ok()));
         let keyed = Keyed::read(&mut gateway, crypto.provider);
         gateway.finish();
@@ -170,9 +171,13 @@ impl GatewayPolicy {
         routes.sort_by_key(|route: &Route| std::cmp::Reverse(route.path.len()));
         root.finish();
 
+        let unbound = routes.iter().filter(|route| !route.bind_sessions);
+        let unbound = unbound.map(|route| Danger::UnboundSessions(route.path.clone()));
+        let dangers = dangerous.dangers().into_iter().chain(unbound);
+
         let keyed = keyed?;
         Some(Self {
-            listen,
+            listeners,
             public_url,
             provider: crypto.provider,
             key_transports: keyed.key_transports,
@@ -180,13 +185,14 @@ impl GatewayPolicy {
             secrets: keyed.secrets,
             algorithms: crypto.algorithms,
             groups: crypto.groups,
-            require_exchange: crypto.require_exchange,
+            require_exchange: dangerous.require_exchange,
             early,
             sessions,
             store: store?,
             message_limit,
             limits,
             unwrap_queue,
+            dangers: dangers.collect(),
             routes,
             rules,
             admin,
@@ -264,7 +270,13 @@ impl Route {
             section.ignore("plaintext");
         }
         let layers = section.or("layers", vec![Layer::Message], layers);
-        let bind_sessions = section.or("bind_sessions", true, boolean);
+        section.moved_to_dangerous("bind_sessions", "dangerous = { bind_sessions = false }");
+        let bind_sessions = section.or("dangerous", true, |setting| {
+            let mut dangerous = setting.section("route.dangerous", "a table, { bind_sessions = false }")?;
+            let bind_sessions = dangerous.or("bind_sessions", true, boolean);
+            dangerous.finish();
+            Some(bind_sessions)
+        });
         let server_names = section.or("server_names", Vec::new(), origins);
         if !server_names.is_empty() && !has_public_url {
             section.report("server_names", Cause::Conflict(Conflict::NamesWithoutPublicUrl));

@@ -287,7 +287,7 @@ impl fmt::Display for Ending<'_> {
 const SOON: Duration = Duration::from_secs(7 * 24 * 3600);
 
 const NAME_ALLOWED: &str = "a name of 1 to 64 letters, digits, -, _ and .";
-const NET_ALLOWED: &str = "an address, or a range of addresses from its first on, such as \"10.1.0.0/16\"";
+pub(super) const NET_ALLOWED: &str = "an address, or a range of addresses from its first on, such as \"10.1.0.0/16\"";
 const UNTIL_ALLOWED: &str = "the last day, in UTC, such as 2027-01-31, or a time with its offset, such as \
      2027-01-31T12:00:00Z, without quotes";
 
@@ -297,7 +297,7 @@ fn name(text: &str) -> Option<String> {
 }
 
 /// An address or a range. An address inside of a range with the range's length is a slip that could let in too many.
-fn net(text: &str) -> Option<IpNet> {
+pub(super) fn net(text: &str) -> Option<IpNet> {
     match text.parse::<IpAddr>() {
         Ok(address) => Some(address.to_canonical().into()),
         Err(_) => text.parse().ok().filter(|net: &IpNet| net.addr() == net.network()),

@@ -130,6 +130,22 @@ fn the_documented_agent_says_what_leaving_out_means() {
     }
 }
 
+/// Every key of a table, and of the tables in it.
+fn document(path: &str, table: &DeTable<'_>, keys: &mut Vec<String>) {
+    for (key, value) in table {
+        let path = format!("{path}{}{}", if path.is_empty() { "" } else { "." }, key.get_ref());
+        keys.push(path.clone());
+        match value.get_ref() {
+            toml::de::DeValue::Table(table) => document(&path, table, keys),
+            toml::de::DeValue::Array(items) => {
+                let tables = items.iter().filter_map(|item| item.get_ref().as_table());
+                tables.for_each(|table| document(&path, table, keys));
+            }
+            _ => {}
+        }
+    }
+}
+
 #[test]
 fn every_known_key_is_documented_and_every_documented_key_is_known() {
     let dir = keys();
@@ -142,19 +158,11 @@ fn every_known_key_is_documented_and_every_documented_key_is_known() {
     for (role, text) in [(Role::Gateway, GATEWAY), (Role::Agent, AGENT)] {
         let text = uncommented(text, true);
         let mut known: Vec<String> = known(role, &text).iter().map(Known::path).collect();
-        let table = DeTable::parse(&text).unwrap();
         let mut documented = Vec::new();
-        for (key, value) in table.get_ref() {
-            documented.push(key.get_ref().to_string());
-            let keys = match value.get_ref() {
-                toml::de::DeValue::Table(table) => table.keys(),
-                toml::de::DeValue::Array(tables) => tables[0].get_ref().as_table().unwrap().keys(),
-                _ => continue,
-            };
-            documented.extend(keys.map(|inner| format!("{}.{}", key.get_ref(), inner.get_ref())));
-        }
+        document("", DeTable::parse(&text).unwrap().get_ref(), &mut documented);
         known.sort();
         documented.sort();
+        documented.dedup();
         assert_eq!(known, documented);
     }
 }
@@ -172,6 +180,7 @@ fn a_gateway_comes_out_as_it_was_written() {
         provider = "rustcrypto"
         algorithms = ["A192GCM", "A128GCM"]
         groups = []
+        [dangerous]
         require_key_exchange = false
         [early]
         accept = true
@@ -195,13 +204,15 @@ fn a_gateway_comes_out_as_it_was_written() {
         upstream = "https://[::1]"
         host = "target"
         server_names = ["http://internal.example", "http://10.0.0.1:8080"]
-        bind_sessions = false
+        dangerous = { bind_sessions = false }
         timeout = "1 h"
         extra_headers = ["ms-signature"]
         extra_types = { "application/X-SyncML" = "xml", "application/x-wb" = "wbxml" }
     "#;
     let policy = gateway_in(&dir, text).unwrap();
-    assert_eq!(policy.listen, ["127.0.0.1:0".parse().unwrap(), "[::1]:8081".parse().unwrap()]);
+    let addresses: Vec<String> = policy.listeners.iter().map(|listener| listener.address.to_string()).collect();
+    assert_eq!(addresses, ["127.0.0.1:0", "[::1]:8081"]);
+    assert_eq!(policy.dangers, [Danger::NoKeyExchange, Danger::UnboundSessions("/dm".to_owned())]);
     assert_eq!(policy.public_url, Some("https://sync.example.org".parse().unwrap()));
     let id = |name: &str| read_public_half(&dir.path().join(name)).unwrap().key_id();
     let ids: Vec<KeyId> = policy.recipients.iter().map(Recipient::key_id).collect();
@@ -360,7 +371,7 @@ fn the_version_comes_first_and_alone_decides_what_may_follow() {
 #[test]
 fn what_is_not_toml_is_told_beside_the_other_faults() {
     assert_faults(
-        &format!("{SMALL_GATEWAY}host = upstream\ntimeout = 5\nbind_sessions = true\nbind_sessions = false\n"),
+        &format!("{SMALL_GATEWAY}host = upstream\ntimeout = 5\nmax_connections = 1\nmax_connections = 2\n"),
         &[
             ("p.toml:7:8: not TOML: ", &[]),
             ("p.toml:8:11: route[0].timeout: found 5, a number without a unit", &[]),
@@ -588,7 +599,7 @@ fn the_environment_overrides_keys_of_tables() {
         ("HOME", "a__b"),
     ]);
     let policy = GatewayPolicy::parse(&file, SMALL_GATEWAY, &env).unwrap();
-    assert_eq!(policy.listen, ["127.0.0.1:1234".parse().unwrap()]);
+    assert_eq!(policy.listeners, [Listener::from("127.0.0.1:1234".parse::<std::net::SocketAddr>().unwrap())]);
     assert_eq!(policy.algorithms, [Algorithm::A128Gcm, Algorithm::A192Gcm]);
     assert!(policy.early);
     assert_eq!((policy.limits.drain, policy.limits.in_flight), (Duration::from_secs(5), 7));
@@ -762,4 +773,84 @@ fn a_store_that_cannot_be_is_refused() {
     );
     let faults = shown(&dir, &gateway_in(&dir, &text).unwrap_err());
     assert!(faults[0].contains("mode 0640"), "{faults:?}");
+}
+
+/// What `SMALL_GATEWAY` or `SMALL_AGENT` with these lines makes of listeners: each as it is shown, or the faults.
+fn listeners(small: &str, lines: &str) -> Result<Vec<String>, Vec<String>> {
+    let dir = keys();
+    let listeners = match Policy::parse(&dir.path().join("p.toml"), &format!("{small}{lines}\n"), &no_env()) {
+        Ok(Policy::Gateway(policy)) => policy.listeners,
+        Ok(Policy::Agent(policy)) => policy.listeners,
+        Err(faults) => return Err(shown(&dir, &faults)),
+    };
+    let show = |listener: &Listener| format!("{} {:o} {:?}", listener.address, listener.mode, listener.balancers);
+    Ok(listeners.iter().map(show).collect())
+}
+
+#[test]
+fn listeners_come_from_both_forms() {
+    let both = SMALL_GATEWAY.replace("[gateway]\n", "[gateway]\nlisten = ['127.0.0.1:1', '[::]:2']\n");
+    let tables = "[[listener]]\naddress = 'unix:/run/a'\nmode = '0600'\nproxy_protocol_from = ['127.0.0.1', '::/0']\n\
+         [[listener]]\naddress = 'systemd:sync'";
+    let all = ["127.0.0.1:1 660 []", "[::]:2 660 []", "unix:/run/a 600 [127.0.0.1/32, ::/0]", "systemd:sync 660 []"];
+    assert_eq!(listeners(&both, tables).unwrap(), all);
+    assert_eq!(listeners(SMALL_GATEWAY, tables).unwrap(), all[2..]);
+    assert_eq!(listeners(SMALL_GATEWAY, "").unwrap(), ["127.0.0.1:8080 660 []"]);
+    assert_eq!(listeners(SMALL_AGENT, "").unwrap(), ["127.0.0.1:8070 660 []"]);
+}
+
+#[test]
+fn what_cannot_be_listened_on_is_told() {
+    let twice = "[[listener]]\naddress = '127.0.0.1:1'\n[[listener]]\naddress = '127.0.0.1:1'";
+    for (lines, fault) in [
+        ("[[listener]]\nmode = '0600'", "listener[0].address: missing; allowed: \"ADDRESS:PORT\", \"unix:/PATH\""),
+        ("[[listener]]\naddress = 'unix:run/x'", "listener[0].address: found \"unix:run/x\""),
+        ("[[listener]]\naddress = 'systemd:'", "listener[0].address: found \"systemd:\""),
+        ("[[listener]]\naddress = 'localhost:1'", "listener[0].address: found \"localhost:1\""),
+        ("[[listener]]\naddress = 'unix:/x'\nmode = '0060'", "listener[0].mode: found \"0060\""),
+        ("[[listener]]\naddress = 'unix:/x'\nmode = '66'", "listener[0].mode: found \"66\""),
+        ("[[listener]]\naddress = '127.0.0.1:1'\nmode = '0600'", "listener[0].mode: only the socket of an address"),
+        (twice, "listener[1].address: found \"127.0.0.1:1\" a second time"),
+        (
+            "[[listener]]\naddress = '[::1]:1'\nproxy_protocol_from = ['10.0.0.1/8']",
+            "listener[0].proxy_protocol_from[0]",
+        ),
+        ("[listener]\naddress = '[::1]:1'", "listener: found a table; allowed: one or more tables, [[listener]]"),
+    ] {
+        let faults = listeners(SMALL_GATEWAY, lines).expect_err(lines);
+        assert!(faults.len() == 1 && faults[0].contains(fault), "{lines}: {faults:?}");
+    }
+    let long = format!("[[listener]]\naddress = 'unix:/{}'", "x".repeat(107));
+    assert_eq!(listeners(SMALL_GATEWAY, &long).unwrap_err().len(), 1);
+}
+
+#[test]
+fn an_agent_takes_plaintext_from_other_machines_only_if_the_policy_says_how_dangerous_that_is() {
+    let dangerous = "\n[dangerous]\npublic_plaintext_listener = true";
+    for public in ["listen = '0.0.0.0:80'", "listen = '[::ffff:192.0.2.1]:80'", "[[listener]]\naddress = '[::]:80'"] {
+        let faults = listeners(SMALL_AGENT, public).expect_err(public);
+        assert!(
+            faults.len() == 1 && faults[0].contains("public_plaintext_listener = true in [dangerous]"),
+            "{faults:?}"
+        );
+        listeners(SMALL_AGENT, &format!("{public}{dangerous}")).unwrap();
+    }
+    for private in ["listen = '[::ffff:127.0.0.1]:80'", "[[listener]]\naddress = 'unix:/run/x'"] {
+        listeners(SMALL_AGENT, private).unwrap();
+    }
+    let policy = agent_in(&keys(), &format!("{SMALL_AGENT}{dangerous}")).unwrap();
+    assert_eq!(policy.dangers, [Danger::PublicPlaintextListener]);
+    assert!(policy.dangers[0].to_string().contains("plaintext from other machines"));
+}
+
+#[test]
+fn keys_that_became_dangerous_say_where_they_are_now() {
+    let old = format!("{SMALL_GATEWAY}bind_sessions = false\n[crypto]\nrequire_key_exchange = true\n");
+    assert_faults(
+        &old,
+        &[
+            ("p.toml:7:17: route[0].bind_sessions: this is less safe", &["dangerous = { bind_sessions = false }"]),
+            ("p.toml:9:24: crypto.require_key_exchange: this is less safe", &["in [dangerous]"]),
+        ],
+    );
 }

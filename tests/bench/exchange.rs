@@ -94,7 +94,7 @@ async fn serve(trigger: &Trigger, policy_dir: &tempfile::TempDir) -> (Upstream, 
     });
     let text = format!(
         "version = 1\n[gateway]\nkeys = [\"gateway.pem\"]\n[sessions]\nmessages = 10000000\n\
-         [[route]]\npath = \"/sync\"\nupstream = \"{server_url}\"\nbind_sessions = false\n"
+         [[route]]\npath = \"/sync\"\nupstream = \"{server_url}\"\ndangerous = {{ bind_sessions = false }}\n"
     );
     let policy = GatewayPolicy::parse(&policy_dir.path().join("gateway.toml"), &text, &Environment::default());
     let gateway = Gateway::in_memory(&policy.expect("a policy"), Surroundings::default()).expect("a gateway");

@@ -128,7 +128,7 @@ async fn ids_that_peers_may_read_differently_are_refused() {
 
 #[tokio::test]
 async fn policy_can_switch_binding_off() {
-    let (world, _victim, mut mallory) = world("bind_sessions = false").await;
+    let (world, _victim, mut mallory) = world("dangerous = { bind_sessions = false }").await;
     mallory.send(&SECOND).await.assert_says(200, &accepted());
     assert_eq!(world.server.seen().len(), 2);
 }

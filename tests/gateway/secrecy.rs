@@ -94,7 +94,7 @@ async fn a_recording_and_the_private_key_do_not_open_what_followed_a_key_exchang
 #[tokio::test]
 async fn without_a_key_exchange_a_recording_and_the_private_key_are_enough() {
     // So what keeps the recording of the other test shut is the exchange, and nothing else.
-    let recording = recording("[crypto]\nrequire_key_exchange = false", |parameters| InitParameters {
+    let recording = recording("[dangerous]\nrequire_key_exchange = false", |parameters| InitParameters {
         group: None,
         require_exchange: false,
         ..parameters

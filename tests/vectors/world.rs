@@ -170,6 +170,7 @@ secrets = {{ {secrets} }}
 [crypto]
 algorithms = {algorithms:?}
 groups = {groups:?}
+[dangerous]
 require_key_exchange = {require_exchange}
 [early]
 accept = {early}
@@ -181,7 +182,7 @@ path = "/"
 targets = {targets}
 upstream = "http://{upstream}"
 layers = {layers:?}
-bind_sessions = {bind_sessions}
+dangerous = {{ bind_sessions = {bind_sessions} }}
 server_names = {server_names}
 timeout = "1s"
 [[rule]]

@@ -15,9 +15,10 @@ use crate::agent::Agent;
 use crate::cli::keygen;
 use crate::crypto::{Algorithm, SystemRandom};
 use crate::gateway::{Gateway, Surroundings};
+use crate::intake::Intake;
 use crate::net::drain::Trigger;
 use crate::net::server::Listener;
-use crate::policy::{AgentPolicy, Environment, GatewayPolicy};
+use crate::policy::{self, AgentPolicy, Environment, GatewayPolicy};
 use crate::sample::{Config, Server};
 use crate::seal::Layer;
 use crate::session::WallClock;
@@ -171,7 +172,7 @@ async fn start_gateway(dir: &Path, trigger: &Trigger, name: &str, text: &str) ->
     // No variables, so that it is the same demo everywhere.
     let policy = GatewayPolicy::load(&file, &Environment::default()).map_err(cannot_go_on)?;
     let gateway = Gateway::in_memory(&policy, Surroundings::default()).map_err(cannot_go_on)?;
-    let (listener, addr) = bind(&policy.listen).await?;
+    let (listener, addr) = bind(&policy.listeners).await?;
     tokio::spawn(gateway.serve(listener, trigger.subscribe()));
     Ok(addr)
 }
@@ -181,19 +182,19 @@ async fn start_agent(dir: &Path, trigger: &Trigger, name: &str, text: &str) -> R
     let file = dir.join(name);
     fs::write(&file, text).map_err(cannot_go_on)?;
     let policy = AgentPolicy::load(&file, &Environment::default()).map_err(cannot_go_on)?;
-    let (listener, addr) = bind(&policy.listen).await?;
+    let (listener, addr) = bind(&policy.listeners).await?;
     let agent = Agent::new(policy, Arc::new(WallClock), Arc::new(SystemRandom)).map_err(cannot_go_on)?;
     let drain = trigger.subscribe();
     tokio::spawn(async move { agent.serve(listener, drain).await });
     Ok(addr)
 }
 
-async fn bind(listen: &[SocketAddr]) -> Result<(Listener, SocketAddr), Exit> {
-    let wanted = listen.first().copied().unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
-    let listener = Listener::bind(wanted).await.map_err(|error| {
+async fn bind(listeners: &[policy::Listener]) -> Result<(Listener, SocketAddr), Exit> {
+    let bound = Intake::new(listeners).bind(false).await.map_err(|error| {
         cannot_go_on(error);
         Exit::Bind
     })?;
+    let listener = bound.into_iter().next().ok_or_else(|| cannot_go_on("a policy without a listener"))?;
     let addr = listener.local_addr().map_err(cannot_go_on)?;
     Ok((listener, addr))
 }

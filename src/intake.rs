@@ -1,0 +1,94 @@
+//! Where a gateway or an agent takes connections: the listeners that its policy names, bound, and what they are told
+//! while they are open.
+//!
+//! What a connection passes is left to [`crate::net::listener`], which listeners a policy may name to [`crate::policy`].
+
+use std::io;
+use std::sync::Arc;
+
+use crate::net::activation::{Activated, ActivationError};
+use crate::net::listener::Listener;
+use crate::policy::{self, ListenAddr};
+
+/// The listeners of one policy, before and after they are bound. Clones are the same listeners.
+#[derive(Clone, Debug)]
+pub struct Intake {
+    places: Arc<[policy::Listener]>,
+}
+
+/// Why a listener cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The system does not give it.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// The address.
+        address: ListenAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The service manager does not give it.
+    #[error("cannot listen on {address}: {source}")]
+    Activation {
+        /// The address.
+        address: ListenAddr,
+        /// Why not.
+        source: ActivationError,
+    },
+    /// What the service manager gives is within the reach of other machines, which may not bring plaintext.
+    #[error(
+        "cannot listen on {address}: {bound} takes plaintext, and others than this machine could reach it; allowed: an \
+         address of this machine alone, tls, or public_plaintext_listener = true in [dangerous]"
+    )]
+    PublicPlaintext {
+        /// The address.
+        address: ListenAddr,
+        /// What it turned out to be.
+        bound: Arc<str>,
+    },
+}
+
+impl Intake {
+    /// The listeners that a policy names. None is bound yet.
+    pub fn new(listeners: &[policy::Listener]) -> Self {
+        Self { places: listeners.into() }
+    }
+
+    /// Binds all of them, or none: at least one, for the service manager may hand over several under one name.
+    ///
+    /// `permit_public_plaintext` is whether other machines may bring plaintext.
+    ///
+    /// # Errors
+    /// [`BindError`] of the first that cannot be had.
+    pub async fn bind(&self, permit_public_plaintext: bool) -> Result<Vec<Listener>, BindError> {
+        let mut activated = Activated::from_env();
+        let mut bound = Vec::with_capacity(self.places.len());
+        for place in &*self.places {
+            let address = &place.address;
+            let failed = |source| BindError::Bind { address: address.clone(), source };
+            let listeners = match address {
+                ListenAddr::Tcp(address) => vec![Listener::bind(*address).await.map_err(failed)?],
+                ListenAddr::Unix(path) => vec![Listener::bind_unix(path, place.mode).await.map_err(failed)?],
+                ListenAddr::Systemd(name) => {
+                    activated.take(name).map_err(|source| BindError::Activation { address: address.clone(), source })?
+                }
+            };
+            for listener in listeners {
+                let is_public = listener.local_addr().is_ok_and(|addr| policy::is_public(addr.ip()));
+                if is_public && place.is_plaintext() && !permit_public_plaintext {
+                    let bound = Arc::clone(listener.name());
+                    return Err(BindError::PublicPlaintext { address: address.clone(), bound });
+                }
+                bound.push(listener.behind(&place.balancers));
+            }
+        }
+        activated.warn_of_rest();
+        Ok(bound)
+    }
+
+    /// Whether `listeners` are the same sockets: what can only be changed by another start.
+    pub fn is_same_sockets(&self, listeners: &[policy::Listener]) -> bool {
+        self.places.len() == listeners.len()
+            && self.places.iter().zip(listeners).all(|(ours, theirs)| ours.is_same_socket(theirs))
+    }
+}
