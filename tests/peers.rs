@@ -167,7 +167,7 @@ async fn goes_through_both_layers(form: Form) {
     let data_gateway = Gateway::start_as(inner.path(), gateway_policy(downstream.addr(), upstream.addr())).await;
     let outer_policy = gateway_policy(downstream.addr(), data_gateway.wire.addr());
     let message_gateway =
-        Gateway::start_as(outer.path(), format!("{outer_policy}dangerous = { bind_sessions = false }\n")).await;
+        Gateway::start_as(outer.path(), format!("{outer_policy}dangerous = {{ bind_sessions = false }}\n")).await;
 
     let agent = async |dir: &Path, gateway: SocketAddr, pin: &str, layer: Layer| {
         let policy = agent_policy(downstream.addr(), gateway, pin, layer, First::AfterHandshake);
