@@ -214,11 +214,11 @@ fn check_says_what_a_right_policy_means() {
     let dir = set_up();
     let pin = done(dir.path(), &["keyid", "gateway.pem"]);
     let out = done(dir.path(), &["check", "gateway.toml"]);
-    assert!(out.starts_with("gateway.toml: OK\n  gateway on 127.0.0.1:0\n"), "{out}");
+    assert!(out.starts_with("gateway.toml: OK\n  gateway\n  listens on 127.0.0.1:0: HTTP in plaintext\n"), "{out}");
     assert!(out.contains(pin.trim()) && out.contains("route /sync to http://127.0.0.1:9\n"), "{out}");
     let out = done(dir.path(), &["check", "agent.toml"]);
     assert!(
-        out.starts_with("agent.toml: OK\n  agent on 127.0.0.1:0, for the gateway http://127.0.0.1:9/sync"),
+        out.starts_with("agent.toml: OK\n  agent for the gateway http://127.0.0.1:9/sync\n  listens on 127.0.0.1:0: HTTP in plaintext\n"),
         "{out}"
     );
     assert!(out.contains(pin.trim()), "{out}");
@@ -265,7 +265,7 @@ fn keys_that_are_swapped_or_open_to_others_stop_the_start() {
 fn the_environment_overrides_the_policy() {
     let dir = set_up();
     let said = run_with(dir.path(), &["check", "gateway.toml"], &[("SYNCSEAL_GATEWAY__LISTEN", "127.0.0.1:99")], &[]);
-    assert!(said.status == DONE && said.out.contains("gateway on 127.0.0.1:99"), "{said:?}");
+    assert!(said.status == DONE && said.out.contains("listens on 127.0.0.1:99: HTTP in plaintext"), "{said:?}");
     let said = run_with(dir.path(), &["check", "gateway.toml"], &[("SYNCSEAL_LIMITS__DRAIN", "soon")], &[]);
     assert_eq!(said.status, CONFIGURATION, "{said:?}");
     assert!(said.err.contains("environment variable SYNCSEAL_LIMITS__DRAIN: limits.drain"), "{said:?}");

@@ -291,7 +291,10 @@ fn all_faults_are_reported_at_once_with_their_lines() {
          upstream = 'http://server'\n\
          server_names = 'http://internal'\n",
         &[
-            ("p.toml:2:2: gatewai: unknown key, did you mean `gateway`?", &["Allowed here: version, dangerous, crypto, gateway"]),
+            (
+                "p.toml:2:2: gatewai: unknown key, did you mean `gateway`?",
+                &["Allowed here: version, dangerous, crypto, gateway"],
+            ),
             ("p.toml:4:1: gateway.lisen: unknown key, did you mean `listen`?", &[]),
             ("p.toml:5:9: gateway.keys[0]: cannot read nowhere.pem: No such file", &[]),
             ("p.toml:5:24: gateway.keys[1]: gateway.pub.pem: a public key where the private key is", &[]),
