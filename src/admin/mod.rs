@@ -137,6 +137,7 @@ impl Bound {
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             drain_timeout: Duration::from_secs(2),
+            ..Limits::default()
         };
         info!(addr = %self.addr, "admin listening");
         let trigger = Trigger::new();
