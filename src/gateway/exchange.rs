@@ -4,24 +4,25 @@
 //! sealed response of that request, and there is exactly one.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, request};
+use http::header::CONTENT_TYPE;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Response, request};
 use http_body_util::Full;
 
 use super::Shared;
 use super::current::Current;
 use super::document::Envelope;
-use super::forward::{Inbound, Outbound};
+use super::forward::{self, Inbound, Outbound};
+use super::ladder::{self, Asked, Judgement, Kind, Objection, Verdict};
+use super::observe::Observed;
 use super::record::{Decision, Record};
 use super::refuse::{self, Answer};
-use super::service::{Kind, Lane};
-use crate::net::fields;
-use crate::net::server::Peer;
-use crate::policy::{PlaintextPermit, Subject};
+use super::service::{Incoming, Lane, address};
+use crate::policy::PlaintextPermit;
 use crate::seal::{
     self, CheckedInit, Encrypt0, InitHeader, Layer, Number, NumberedHeader, Reason, SessionKeys, Sid, Target,
     UnwrappedInit,
@@ -83,22 +84,29 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
     pub(super) async fn answer(
         &self,
         lane: &Lane,
-        kind: Kind,
+        incoming: Incoming,
         parts: request::Parts,
         body: BytesMut,
         record: &mut Record,
     ) -> Response<Full<Bytes>> {
-        // Without an address, as in tests over no socket, everybody is the same stranger.
-        let peer = parts.extensions.get::<Peer>();
-        let source = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
-        match kind {
-            Kind::SyncMl(form, content_type) => {
+        let source = address(&parts.extensions);
+        match incoming {
+            Incoming::Known(Kind::SyncMl(form, content_type)) => {
                 self.syncml(lane, source, form, content_type, parts, body.freeze(), record).await
             }
-            Kind::Seal => match self.sealed(lane, source, body, record).await {
+            Incoming::Known(Kind::Seal) => match self.sealed(lane, source, body, record).await {
                 Ok(response) => sealed_response(response),
                 Err(reason) => self.refuse(lane, reason, record),
             },
+            Incoming::Foreign(permit, objection) => {
+                let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+                let target = match Target::parse(target.as_bytes(), &ladder::ANYWHERE) {
+                    Ok(target) => target,
+                    Err(malformed) => return self.refuse(lane, malformed.into(), record),
+                };
+                let observed = Observed { source, target, parts: &parts, body: &body.freeze(), document: None };
+                self.observe(lane, observed, objection, permit, record).await
+            }
         }
     }
 
@@ -154,70 +162,75 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
         body: Bytes,
         record: &mut Record,
     ) -> Response<Full<Bytes>> {
-        let is_too_large = body.len() > self.current.message_limit;
-        let document = match Document::scan(form, &body, &Limits::default()) {
-            // The limit is about what is in a seal.
-            Ok(document) if !is_too_large || document.header.seal_marks > 0 => document,
-            Err(error) if !is_too_large => {
-                record.cause = Some(error.to_string());
-                return self.refuse(lane, Reason::Malformed, record);
-            }
-            Ok(_) | Err(_) => return self.refuse(lane, Reason::TooLarge, record),
-        };
-        self.identify(&document, record);
-        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-        if document.header.seal_marks == 1 {
-            let (target, heading) = (target.to_owned(), document.heading());
-            let envelope = Envelope { source, form, content_type, target, headers: parts.headers, heading };
-            return match self.document(lane, &envelope, body.into(), record).await {
-                Ok(response) => sealed_response(response),
-                Err(reason) => {
-                    let to = Some((&envelope.heading, envelope.content_type.clone()));
-                    refuse::syncml_response(self.refusal_answer(lane, reason, to, record))
-                }
-            };
+        let scanned = Document::scan(form, &body, &Limits::default());
+        if let Err(error) = &scanned {
+            record.cause = Some(error.to_string());
         }
-        record.message = Some(body.len());
-        let permit = match document.header.seal_marks {
-            0 => {
-                let device = device(&document);
-                let subject =
-                    Subject { route: &lane.route.path, device: device.as_deref(), address: source, now: self.now() };
-                let decision = self.current.rules.decide(&subject);
-                record.rule = Some(decision.rule().name.clone());
-                decision.permit().ok_or(Reason::EncryptionRequired)
-            }
-            _ => Err(Reason::Malformed),
+        let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let asked = Asked { target, address: source, now: self.now() };
+        let Current { rules, message_limit, .. } = &*self.current;
+        let Judgement { decision, verdict } =
+            ladder::document(&asked, &lane.route, rules, *message_limit, &body, scanned.as_ref());
+        record.decided(decision);
+        let document = match (&scanned, &verdict) {
+            (Ok(_), Verdict::Refuse(Objection::Refused(Reason::TooLarge))) | (Err(_), _) => None,
+            (Ok(document), _) => Some(document),
         };
-        let target = Target::parse(target.as_bytes(), &lane.route.targets).map_err(Reason::from);
-        let answer = match permit.and_then(|permit| Ok((permit, target?))) {
-            Ok((permit, target)) => {
-                let mut fields = parts.headers;
-                fields::strip_hop_by_hop(&mut fields);
-                for name in [CONTENT_TYPE, CONTENT_LENGTH, EXPECT, HOST] {
-                    fields.remove(name);
-                }
-                let content_type = content_type.clone();
-                let message = Message { content_type, target, fields, bytes: body.clone(), document: &document };
-                self.plaintext(lane, source, message, permit, record).await
-            }
-            Err(reason) => Err(reason),
-        };
-        match answer {
-            Ok(inbound) => {
-                record.decision = Decision::Plaintext;
-                let mut response = Response::new(Full::new(inbound.message));
-                *response.status_mut() = StatusCode::from_u16(inbound.status).unwrap_or(StatusCode::BAD_GATEWAY);
-                *response.headers_mut() = inbound.fields;
-                response.headers_mut().remove(CONTENT_LENGTH);
-                response.headers_mut().insert(CONTENT_TYPE, inbound.content_type);
-                response
-            }
-            Err(reason) => {
-                let to = Some((&document.heading(), content_type));
-                refuse::syncml_response(self.refusal_answer(lane, reason, to, record))
-            }
+        if let Some(document) = document {
+            self.identify(document, record);
         }
+        match (verdict, document) {
+            (Verdict::Open(_), Some(document)) => {
+                let (target, heading) = (target.to_owned(), document.heading());
+                let envelope = Envelope { source, form, content_type, target, headers: parts.headers, heading };
+                match self.document(lane, &envelope, body.into(), record).await {
+                    Ok(response) => sealed_response(response),
+                    Err(reason) => {
+                        let to = Some((&envelope.heading, envelope.content_type.clone()));
+                        refuse::syncml_response(self.refusal_answer(lane, reason, to, record))
+                    }
+                }
+            }
+            (Verdict::Forward { permit, target, would_refuse: Some(objection) }, document) => {
+                record.message = Some(body.len());
+                let document = document.map(|document| (&content_type, document));
+                let observed = Observed { source, target, parts: &parts, body: &body, document };
+                self.observe(lane, observed, objection, permit, record).await
+            }
+            (Verdict::Forward { permit, target, would_refuse: None }, Some(document)) => {
+                record.message = Some(body.len());
+                let (content_type, fields) = (content_type, forward::end_to_end(parts.headers));
+                let (to, bytes) = (content_type.clone(), body.clone());
+                let message = Message { content_type, target, fields, bytes, document };
+                match self.plaintext(lane, source, message, permit, record).await {
+                    Ok(inbound) => {
+                        record.decision = Decision::Plaintext;
+                        inbound.into_response()
+                    }
+                    Err(reason) => self.refuse_document(lane, reason, document, to, record),
+                }
+            }
+            (Verdict::Refuse(Objection::Refused(reason)), Some(document)) => {
+                record.message = Some(body.len());
+                self.refuse_document(lane, reason, document, content_type, record)
+            }
+            (Verdict::Refuse(objection), _) => self.decline(lane, objection, record),
+            // What cannot be read is neither opened nor permitted.
+            (Verdict::Open(_) | Verdict::Forward { .. }, None) => self.refuse(lane, Reason::Malformed, record),
+        }
+    }
+
+    /// Refuses a document that came as such, in a document like it.
+    pub(super) fn refuse_document(
+        &self,
+        lane: &Lane,
+        reason: Reason,
+        document: &Document<'_>,
+        content_type: HeaderValue,
+        record: &mut Record,
+    ) -> Response<Full<Bytes>> {
+        let to = Some((&document.heading(), content_type));
+        refuse::syncml_response(self.refusal_answer(lane, reason, to, record))
     }
 
     /// Forwards plaintext, which takes the policy's permit.
@@ -235,12 +248,6 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
         self.answered(noted).await;
         delivered.map(|(inbound, _)| inbound)
     }
-}
-
-/// The device that a document names as its source, if every peer reads the same name.
-fn device<'d>(document: &'d Document<'_>) -> Option<Cow<'d, [u8]>> {
-    let source = document.header.source.as_ref()?;
-    document.is_unambiguous(source).then(|| document.text(source))
 }
 
 /// Seals of either layer, as far as they are the same.
@@ -460,19 +467,26 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
         message: Message<'a>,
         record: &mut Record,
     ) -> Result<Admitted<'a, S::Pass>, Reason> {
+        let pass = self.pass(lane, sender, &message, record).await?;
+        Ok(Admitted { message, pass })
+    }
+
+    /// As [`Self::admit`], of a message that is kept; `None` where the policy does not bind SyncML sessions.
+    pub(super) async fn pass(
+        &self,
+        lane: &Lane,
+        sender: Sender<'_>,
+        message: &Message<'_>,
+        record: &mut Record,
+    ) -> Result<Option<S::Pass>, Reason> {
         let kid = match sender {
             Sender::Sealed { kid, .. } => Some(kid),
             Sender::Plaintext { .. } => None,
         };
-        let pass = match self.names(lane, kid, &message, record)? {
-            Some(names) => {
-                let facts = names.facts(lane, &message);
-                let pass = self.shared.store.check_binding(facts, sender, self.now()).await;
-                Some(pass.map_err(|refused| note(refused, record))?)
-            }
-            None => None,
-        };
-        Ok(Admitted { message, pass })
+        let Some(names) = self.names(lane, kid, message, record)? else { return Ok(None) };
+        let facts = names.facts(lane, message);
+        let pass = self.shared.store.check_binding(facts, sender, self.now()).await;
+        pass.map(Some).map_err(|refused| note(refused, record))
     }
 
     /// By what a message's SyncML session is known; `None` where the policy does not bind SyncML sessions.
@@ -524,8 +538,23 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
         let Admitted { message, pass } = admitted;
         let Message { content_type, target, fields, bytes, document: request, .. } = message;
         let asked = request.header.target.as_ref().map(|field| request.text(field));
-        let outbound = Outbound { target, content_type, fields, message: bytes, asked: asked.as_deref() };
+        let (method, content_type) = (Method::POST, Some(content_type));
+        let outbound = Outbound { method, target, content_type, fields, message: bytes, asked: asked.as_deref() };
         let inbound = lane.upstream.send(outbound, record).await?;
+        let sent = Sent { asked: asked.as_deref(), is_final: request.body.is_final, pass };
+        self.read_answer(lane, layer, inbound, sent, noted, record)
+    }
+
+    /// Reads a server's answer, as [`Self::deliver`] does.
+    pub(super) fn read_answer(
+        &self,
+        lane: &Lane,
+        layer: Layer,
+        inbound: Inbound,
+        sent: Sent<'_, S::Pass>,
+        noted: &mut Option<Noted<S::Pass>>,
+        record: &mut Record,
+    ) -> Result<(Inbound, bool), Reason> {
         let form = lane.form(inbound.content_type.as_bytes());
         if layer == Layer::Data && (form.is_none() || inbound.status != 200) {
             record.cause = Some("the server's answer is not SyncML with HTTP status 200".into());
@@ -541,19 +570,28 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
             Reason::UpstreamInvalid
         })?;
         let body = &document.body;
-        *noted = pass.map(|pass| {
+        *noted = sent.pass.map(|pass| {
             let resp_uri = document.header.resp_uri.as_ref().map(|field| document.text(field));
             let resp_target = resp_uri.as_deref().and_then(seal::resp_uri::target).map(str::to_owned);
             Noted { pass, hdr_status: body.hdr_status, resp_target }
         });
-        let end = request.body.is_final
+        let end = sent.is_final
             && body.is_final
             && body.holds_only_status()
             && !body.has_chal
             && body.hdr_status.is_some_and(|status| (200..300).contains(&status));
-        let inbound = lane.upstream.rewrite(inbound, &document, asked.as_deref(), record)?;
+        let inbound = lane.upstream.rewrite(inbound, &document, sent.asked, record)?;
         Ok((inbound, end))
     }
+}
+
+/// What the reading of an answer depends on of the request.
+pub(super) struct Sent<'a, P> {
+    /// The decoded Target LocURI of its SyncHdr.
+    pub(super) asked: Option<&'a [u8]>,
+    /// Whether its package ends with it.
+    pub(super) is_final: bool,
+    pub(super) pass: Option<P>,
 }
 
 impl Answer {

@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HOST};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use tokio::time::Instant;
 
@@ -46,8 +46,10 @@ struct Setup {
 
 /// A message for the server.
 pub(super) struct Outbound<'a> {
+    pub(super) method: Method,
     pub(super) target: Target<'a>,
-    pub(super) content_type: HeaderValue,
+    /// Only what is observed may have none.
+    pub(super) content_type: Option<HeaderValue>,
     /// Further fields, none of them about the connection.
     pub(super) fields: HeaderMap,
     pub(super) message: Bytes,
@@ -119,20 +121,25 @@ impl Upstream {
         })
     }
 
-    /// Sends a message and waits for the answer.
+    /// Sends a message and waits for the answer, which can be passed on.
     pub(super) async fn send(&self, outbound: Outbound<'_>, record: &mut Record) -> Result<Inbound, Reason> {
+        judge(self.ask(outbound, record).await?, record)
+    }
+
+    /// Sends a message and waits for the answer, whatever it is. Fields of the hop are gone from it.
+    pub(super) async fn ask(&self, outbound: Outbound<'_>, record: &mut Record) -> Result<Response<Bytes>, Reason> {
         // What HTTP cannot carry, no server has asked for.
         let uri = PathAndQuery::try_from(outbound.target.as_str()).map_err(|error| {
             record.cause = Some(format!("the target cannot be sent: {error}"));
             Reason::Malformed
         })?;
         let mut request = Request::new(Full::new(outbound.message));
-        *request.method_mut() = Method::POST;
+        *request.method_mut() = outbound.method;
         *request.uri_mut() = uri.into();
         *request.headers_mut() = outbound.fields;
         let headers = request.headers_mut();
         headers.remove(ACCEPT_ENCODING);
-        headers.insert(CONTENT_TYPE, outbound.content_type);
+        headers.extend(outbound.content_type.map(|content_type| (CONTENT_TYPE, content_type)));
         if let (HostField::Target, Some(host)) = (self.host, outbound.asked.and_then(host_of)) {
             headers.insert(HOST, host);
         }
@@ -148,27 +155,8 @@ impl Upstream {
                 UpstreamError::Unreachable(_) => Reason::UpstreamUnreachable,
             }
         })?;
-        let (mut parts, message) = answer.into_parts();
-        let status = parts.status.as_u16();
-        record.upstream_status = Some(status);
-        let content_type = fields::content_type(&parts.headers).cloned();
-        let fault = match (status, &content_type) {
-            (300..=399, _) => Some("it is a redirect"),
-            (200..=599, None) => Some("it has no content type"),
-            (200..=599, Some(_)) if fields::is_content_coded(&parts.headers) => Some("it is in a content coding"),
-            (200..=599, Some(_)) => None,
-            _ => Some("its status is none of 200 to 599"),
-        };
-        match (fault, content_type) {
-            (None, Some(content_type)) => {
-                parts.headers.remove(CONTENT_TYPE);
-                Ok(Inbound { status, content_type, fields: parts.headers, message })
-            }
-            (fault, _) => {
-                record.cause = fault.map(|fault| format!("the server's answer cannot be passed on: {fault}"));
-                Err(Reason::UpstreamInvalid)
-            }
-        }
+        record.upstream_status = Some(answer.status().as_u16());
+        Ok(answer)
     }
 
     /// Puts the public URL where the server named itself.
@@ -197,6 +185,51 @@ impl Upstream {
                 Err(Reason::UpstreamInvalid)
             }
         }
+    }
+}
+
+/// Takes an answer that can be passed on, sealed or not.
+pub(super) fn judge(answer: Response<Bytes>, record: &mut Record) -> Result<Inbound, Reason> {
+    let (mut parts, message) = answer.into_parts();
+    let status = parts.status.as_u16();
+    let content_type = fields::content_type(&parts.headers).cloned();
+    let fault = match (status, &content_type) {
+        (300..=399, _) => Some("it is a redirect"),
+        (200..=599, None) => Some("it has no content type"),
+        (200..=599, Some(_)) if fields::is_content_coded(&parts.headers) => Some("it is in a content coding"),
+        (200..=599, Some(_)) => None,
+        _ => Some("its status is none of 200 to 599"),
+    };
+    match (fault, content_type) {
+        (None, Some(content_type)) => {
+            parts.headers.remove(CONTENT_TYPE);
+            Ok(Inbound { status, content_type, fields: parts.headers, message })
+        }
+        (fault, _) => {
+            record.cause = fault.map(|fault| format!("the server's answer cannot be passed on: {fault}"));
+            Err(Reason::UpstreamInvalid)
+        }
+    }
+}
+
+/// The fields of a request that are about more than this hop and its body.
+pub(super) fn end_to_end(mut fields: HeaderMap) -> HeaderMap {
+    fields::strip_hop_by_hop(&mut fields);
+    for name in [CONTENT_TYPE, CONTENT_LENGTH, EXPECT, HOST] {
+        fields.remove(name);
+    }
+    fields
+}
+
+impl Inbound {
+    /// The answer as an HTTP response.
+    pub(super) fn into_response(self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(self.message));
+        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        *response.headers_mut() = self.fields;
+        response.headers_mut().remove(CONTENT_LENGTH);
+        response.headers_mut().insert(CONTENT_TYPE, self.content_type);
+        response
     }
 }
 

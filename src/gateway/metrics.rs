@@ -9,7 +9,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use crate::admin::series::{Label, Table, label};
+use super::ladder::Objection;
+use crate::admin::series::{Label, Named, Table, label};
+use crate::policy::Rules;
 use crate::seal::Reason;
 
 label! {
@@ -27,6 +29,8 @@ label! {
         Forwarded = "forwarded",
         /// It began a sealed session.
         Handshake = "handshake",
+        /// It was forwarded as it came, under a rule that observes.
+        Observed = "observed",
         /// Plaintext was forwarded, as policy permits.
         Plaintext = "plaintext",
         /// It was refused.
@@ -73,12 +77,23 @@ impl Label for Reason {
     }
 }
 
+impl Label for Objection {
+    const NAME: &'static str = "reason";
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn value(self) -> &'static str {
+        self.name()
+    }
+}
+
 /// Everything that a gateway counts, from its start to its end.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     pub(super) outcomes: Table<(Outcome,), Counter>,
     pub(super) refusals: Table<(Reason,), Counter>,
+    rule_refusals: Named<(Objection,), Counter>,
+    would_be_refusals: Named<(Objection,), Counter>,
     pub(super) in_flight: Gauge,
     pub(super) received: Counter,
     limit_hits: Table<(Limit,), Counter>,
@@ -91,6 +106,8 @@ impl Metrics {
             registry: Registry::with_prefix("syncseal"),
             outcomes: Table::default(),
             refusals: Table::default(),
+            rule_refusals: Named::new("rule"),
+            would_be_refusals: Named::new("rule"),
             in_flight: Gauge::default(),
             received: Counter::default(),
             limit_hits: Table::default(),
@@ -106,10 +123,40 @@ impl Metrics {
         // In this order, so that no scrape shows an outcome of an exchange that it does not show as received.
         all.register("exchanges", "Exchanges that ended, by what became of them", self.outcomes.clone());
         all.register("refusals", "Exchanges that were refused, by the reason that was said", self.refusals.clone());
+        all.register(
+            "rule_refusals",
+            "Exchanges that were refused after a rule was asked, by the rule that decided",
+            self.rule_refusals.clone(),
+        );
+        all.register(
+            "would_be_refusals",
+            "Exchanges that were forwarded under a rule that observes, by what would have been said",
+            self.would_be_refusals.clone(),
+        );
         all.register("exchanges_in_flight", "Exchanges in progress", self.in_flight.clone());
         all.register("exchanges_received", "Exchanges that began", self.received.clone());
         all.register("limit_hits", "How often a bound of the policy was hit", self.limit_hits.clone());
         all.register("reloads", "Reloads of the policy, by what became of them", self.reloads.clone());
+    }
+
+    /// From now on these rules decide: their series are there, and no others.
+    pub(super) fn decide(&self, rules: &Rules) {
+        for named in [&self.rule_refusals, &self.would_be_refusals] {
+            named.retain(|name| rules.iter().any(|rule| rule.name == name));
+            for rule in rules.iter() {
+                named.table(&rule.name);
+            }
+        }
+    }
+
+    /// Counts a refusal after a rule was asked.
+    pub(super) fn refused_by(&self, rule: &str, objection: Objection) {
+        self.rule_refusals.table(rule).at((objection,)).inc();
+    }
+
+    /// Counts what a rule that observes would have refused.
+    pub(super) fn would_be_refused_by(&self, rule: &str, objection: Objection) {
+        self.would_be_refusals.table(rule).at((objection,)).inc();
     }
 
     /// Counts a bound that was hit.

@@ -3,7 +3,8 @@
 //! A request takes this way through the files: [`mod@self`] (the stack in request order) → `shed` → `service` (which route, what
 //! kind of body) → `exchange` (PROTOCOL section 8.1 from top to bottom, and plaintext) → `message` or `document` (a
 //! seal of either layer) →
-//! `forward` (to the server and back) → `refuse` (how a refusal is said). `record` writes the one line of log that an
+//! `forward` (to the server and back) → `refuse` (how a refusal is said). [`ladder`] is what the policy alone says of a
+//! request, and `observe` forwards what is let through to be looked at. `record` writes the one line of log that an
 //! exchange gets, `discovery` tells what is supported, `keyring` holds the keys and secrets.
 //!
 //! `current` is what a policy makes of all this, and `reload` puts another in its place.
@@ -17,8 +18,10 @@ mod document;
 mod exchange;
 mod forward;
 mod keyring;
+pub mod ladder;
 mod message;
 mod metrics;
+mod observe;
 mod overview;
 mod record;
 mod refuse;
@@ -135,6 +138,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Gateway<S> {
     pub fn new(policy: &GatewayPolicy, surroundings: Surroundings, store: S) -> Result<Self, RunError> {
         let current = Current::new(policy, None)?;
         let metrics = Arc::new(Metrics::new());
+        metrics.decide(&policy.rules);
         Ok(Self {
             shed: ShedLayer::new(policy.limits.in_flight, Arc::clone(&metrics)),
             shared: Arc::new(Shared {
@@ -169,9 +173,10 @@ impl<S: SessionStore<Keys = SessionKeys>> Gateway<S> {
     /// # Errors
     /// [`ReloadError`]; then everything is as it was.
     pub fn reload(&self, policy: &GatewayPolicy) -> Result<Applied, ReloadError> {
-        let Shared { intake, fixed, generation, current, .. } = &*self.shared;
+        let Shared { intake, fixed, generation, current, metrics, .. } = &*self.shared;
         let next = Current::new(policy, Some(&current.load()))?;
         current.store(Arc::new(next));
+        metrics.decide(&policy.rules);
         let generation = generation.fetch_add(1, Ordering::Relaxed) + 1;
         let mut kept = fixed.differs(policy);
         if !intake.is_same_sockets(&policy.listeners) {

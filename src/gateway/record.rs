@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use tracing::info;
 
+use super::ladder::{Declined, Objection};
 use super::metrics::{Metrics, Outcome};
+use crate::policy;
 use crate::seal::{Number, Reason, Sid};
 use crate::session::Device;
 
@@ -18,10 +20,12 @@ pub(super) enum Decision {
     Declined,
     /// It asked for what is supported.
     Discovery,
-    /// It was forwarded, opened or as it was, and the server's answer given.
+    /// It was opened and forwarded, and the server's answer given.
     Forwarded,
     /// It began a sealed session.
     Handshake,
+    /// It was forwarded as it came, under a rule that observes.
+    Observed,
     /// Plaintext was forwarded, as policy permits.
     Plaintext,
     /// It was refused.
@@ -39,6 +43,7 @@ impl Decision {
             Self::Discovery => "discovery",
             Self::Forwarded => "forwarded",
             Self::Handshake => "handshake",
+            Self::Observed => "observed",
             Self::Plaintext => "plaintext",
             Self::Refused | Self::Shed => "refused",
             Self::Repeated => "repeated",
@@ -51,6 +56,7 @@ impl Decision {
             Self::Discovery => Outcome::Discovery,
             Self::Forwarded => Outcome::Forwarded,
             Self::Handshake => Outcome::Handshake,
+            Self::Observed => Outcome::Observed,
             Self::Plaintext => Outcome::Plaintext,
             Self::Refused => Outcome::Refused,
             Self::Repeated => Outcome::Repeated,
@@ -68,9 +74,11 @@ pub(super) struct Record {
     started: Instant,
     pub(super) route: Option<String>,
     pub(super) decision: Decision,
-    pub(super) reason: Option<Reason>,
+    pub(super) reason: Option<Objection>,
     /// The rule that decided about plaintext.
     pub(super) rule: Option<String>,
+    /// Why it would have been refused, if the rule did not observe.
+    pub(super) would_refuse: Option<Objection>,
     /// What exactly, where the reason alone does not help an operator.
     pub(super) cause: Option<String>,
     pub(super) sid: Option<Sid>,
@@ -104,6 +112,7 @@ impl Record {
             decision: Decision::Declined,
             reason: None,
             rule: None,
+            would_refuse: None,
             cause: None,
             sid: None,
             recipient: None,
@@ -120,13 +129,32 @@ impl Record {
     /// Notes a refusal.
     pub(super) fn refused(&mut self, reason: Reason) {
         self.decision = Decision::Refused;
-        self.reason = Some(reason);
+        self.reason = Some(Objection::Refused(reason));
+    }
+
+    /// Notes what is not of the protocol.
+    pub(super) fn declined(&mut self, declined: Declined) {
+        self.decision = Decision::Declined;
+        self.reason = Some(Objection::Declined(declined));
     }
 
     /// Notes that it is refused unseen.
     pub(super) fn shed(&mut self) {
         self.decision = Decision::Shed;
-        self.reason = Some(Reason::Overloaded);
+        self.reason = Some(Objection::Refused(Reason::Overloaded));
+    }
+
+    /// Notes which rule decided, if one was asked.
+    pub(super) fn decided(&mut self, decision: Option<policy::Decision<'_>>) {
+        self.rule = decision.map(|decision| decision.rule().name.clone());
+    }
+
+    /// Notes why it would have been refused. That it is not sealed counts only if nothing else is wrong with it: the rest
+    /// stays wrong when it is sealed.
+    pub(super) fn would_refuse(&mut self, objection: Objection) {
+        if matches!(self.would_refuse, None | Some(Objection::Refused(Reason::EncryptionRequired))) {
+            self.would_refuse = Some(objection);
+        }
     }
 
     /// Writes the line, with the answer's status and bytes.
@@ -141,8 +169,9 @@ impl Record {
             number = self.number.map(Number::value),
             device = self.device.map(tracing::field::display),
             decision = self.decision.name(),
-            reason = self.reason.map(Reason::name),
+            reason = self.reason.map(Objection::name),
             rule = self.rule.as_deref(),
+            would_refuse = self.would_refuse.map(Objection::name),
             cause = self.cause.as_deref(),
             end = self.end.then_some(true),
             status,
@@ -166,8 +195,15 @@ impl Drop for Record {
             false => Outcome::Abandoned,
         };
         self.metrics.outcomes.at((outcome,)).inc();
-        if let (Outcome::Refused, Some(reason)) = (outcome, self.reason) {
+        if let (Outcome::Refused, Some(Objection::Refused(reason))) = (outcome, self.reason) {
             self.metrics.refusals.at((reason,)).inc();
+        }
+        match (&self.rule, outcome, self.reason, self.would_refuse) {
+            (Some(rule), Outcome::Refused | Outcome::Declined, Some(objection), _) => {
+                self.metrics.refused_by(rule, objection);
+            }
+            (Some(rule), Outcome::Observed, _, Some(objection)) => self.metrics.would_be_refused_by(rule, objection),
+            _ => {}
         }
         self.metrics.in_flight.dec();
     }

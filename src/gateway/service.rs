@@ -3,29 +3,33 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderMap};
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::Full;
 use tower::Service;
 
+use super::current::Current;
 use super::exchange::Exchange;
 use super::forward::Upstream;
+use super::ladder::{self, Asked, Declined, Foreign, Kind, Objection};
 use super::metrics::Limit;
 use super::record::{Decision, Record};
 use super::{Gateway, discovery};
 use crate::net::body::{self, BodyError};
 use crate::net::fields;
 use crate::net::server::Peer;
-use crate::policy::{GatewayPolicy, Route};
+use crate::policy::{GatewayPolicy, PlaintextPermit, Route};
 use crate::seal::{Accepts, Extras, Reason, SessionKeys};
 use crate::session::SessionStore;
-use crate::syncml::{Form, MediaType};
+use crate::syncml::Form;
 
 /// A route of the policy with what serves it.
 pub(super) struct Lane {
@@ -60,29 +64,16 @@ impl Lane {
 
     /// The form of SyncML documents of this content type; `None` if it is not SyncML here.
     pub(super) fn form(&self, content_type: &[u8]) -> Option<Form> {
-        MediaType::parse(content_type).map(|media_type| media_type.form).or_else(|| {
-            let essence = fields::essence(&HeaderValue::from_bytes(content_type).ok()?)?;
-            self.route.extra_types.iter().find(|(name, _)| *name == essence).map(|(_, form)| *form)
-        })
+        ladder::form(&self.route, content_type)
     }
 }
 
-/// What a body is, by its content type.
-pub(super) enum Kind {
-    /// A seal of the message layer.
-    Seal,
-    /// A SyncML document.
-    SyncMl(Form, HeaderValue),
-}
-
-impl Kind {
-    fn of(headers: &HeaderMap, lane: &Lane) -> Option<Self> {
-        let content_type = fields::content_type(headers)?;
-        if fields::is_cose_encrypt0(content_type) {
-            return Some(Self::Seal);
-        }
-        lane.form(content_type.as_bytes()).map(|form| Self::SyncMl(form, content_type.clone()))
-    }
+/// A request whose body is read.
+pub(super) enum Incoming {
+    /// It may be of the protocol.
+    Known(Kind),
+    /// It is not, and is observed.
+    Foreign(PlaintextPermit, Objection),
 }
 
 impl<S: SessionStore<Keys = SessionKeys>, B> Service<Request<B>> for Gateway<S>
@@ -142,21 +133,45 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
         response
     }
 
+    /// Answers what is looked at no further.
+    pub(super) fn decline(&self, lane: &Lane, objection: Objection, record: &mut Record) -> Response<Full<Bytes>> {
+        match objection {
+            Objection::Refused(reason) => self.refuse(lane, reason, record),
+            Objection::Declined(declined) => {
+                record.declined(declined);
+                match declined {
+                    Declined::Method => not_allowed("POST"),
+                    Declined::MediaType => unsupported_media_type(),
+                }
+            }
+        }
+    }
+
     async fn serve_lane<B>(self, lane: Arc<Lane>, request: Request<B>, mut record: Record) -> Response<Full<Bytes>>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        if request.method() != Method::POST {
-            return finish(record, not_allowed("POST"));
-        }
-        let kind = match Kind::of(request.headers(), &lane) {
-            Some(kind) if !fields::is_content_coded(request.headers()) => kind,
-            _ => return finish(record, unsupported_media_type()),
+        let asked = Asked {
+            target: request.uri().path_and_query().map_or("/", PathAndQuery::as_str),
+            address: address(request.extensions()),
+            now: self.now(),
         };
-        // A seal in a document is base64 of what may be binary, hence the half; and some room for all that is around.
-        let message_limit = self.current.message_limit;
-        let limit = message_limit.saturating_add(message_limit / 2).saturating_add(8192);
+        let Current { rules, message_limit, .. } = &*self.current;
+        let kind = ladder::kind(&asked, request.method(), request.headers(), &lane.route, rules);
+        let (incoming, limit) = match kind {
+            Ok(kind) => (Incoming::Known(kind), ladder::body_limit(*message_limit)),
+            Err(Foreign { decision, objection, leave }) => {
+                record.decided(decision);
+                match leave {
+                    Some((permit, _)) => (Incoming::Foreign(permit, objection), *message_limit),
+                    None => {
+                        let response = self.decline(&lane, objection, &mut record);
+                        return finish(record, response);
+                    }
+                }
+            }
+        };
         let (parts, body) = body::receive(request, limit, self.current.body_timeout).await;
         let body = match body {
             Ok(body) => body,
@@ -180,7 +195,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
         // What has begun is brought to its end, whether the client is there to hear of it or not: a number that was
         // accepted is answered, and the answer kept.
         let exchange = tokio::spawn(async move {
-            let response = self.answer(&lane, kind, parts, body, &mut record).await;
+            let response = self.answer(&lane, incoming, parts, body, &mut record).await;
             finish(record, response)
         });
         exchange.await.unwrap_or_else(|_| {
@@ -188,6 +203,11 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
             fields::sentence(StatusCode::INTERNAL_SERVER_ERROR, "The gateway failed.\n")
         })
     }
+}
+
+/// Where a request came from. Without an address, as in tests over no socket, everybody is the same stranger.
+pub(super) fn address(extensions: &http::Extensions) -> IpAddr {
+    extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip())
 }
 
 fn not_allowed(methods: &'static str) -> Response<Full<Bytes>> {

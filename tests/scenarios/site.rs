@@ -11,6 +11,11 @@ use crate::server::Server;
 use crate::terminal::Terminal;
 use crate::world::{policy_text, public_key, write_key};
 
+/// A rule with these conditions, to be written after the lines of the route.
+pub(crate) fn rule(name: &str, conditions: &str, plaintext: &str) -> String {
+    format!("[[rule]]\nname = \"{name}\"\n{conditions}\nplaintext = \"{plaintext}\"\n")
+}
+
 /// The files of a gateway, and the server that it stands in front of. It is not yet running.
 pub(crate) struct Site {
     pub(crate) server: Server,
@@ -55,6 +60,13 @@ impl Site {
         let mut program = self.spawn();
         let (admin, addr) = (program.admin_listening().await, program.listening().await);
         Running { program, addr, admin, site: self }
+    }
+
+    /// Runs a verb of the program to its end: its exit status, and what it wrote.
+    pub(crate) async fn run(&self, args: &[&str]) -> (Option<i32>, String) {
+        let mut program = Program::syncseal(args.iter().copied(), self.dir(), "run");
+        let status = program.ended().await;
+        (status.code(), program.log())
     }
 
     /// Starts the gateway.
