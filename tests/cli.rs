@@ -251,8 +251,8 @@ fn keys_that_are_swapped_or_open_to_others_stop_the_start() {
         assert_eq!(said.status, CONFIGURATION, "{said:?}");
         assert!(said.err.contains(word), "{said:?}");
     };
-    fs::set_permissions(path("gateway.pem"), fs::Permissions::from_mode(0o640)).unwrap();
-    refused("gateway.toml", "mode 0640");
+    fs::set_permissions(path("gateway.pem"), fs::Permissions::from_mode(0o644)).unwrap();
+    refused("gateway.toml", "mode 0644");
     fs::rename(path("gateway.pem"), path("private")).unwrap();
     refused("gateway.toml", "cannot read gateway.pem");
     fs::rename(path("gateway.pub.pem"), path("gateway.pem")).unwrap();

@@ -116,7 +116,8 @@ pub enum Cause {
     },
     /// A private key or a secret that others can read.
     #[error(
-        "found {} with mode {mode:04o}: group or others can use it; allowed: 0600 or 0400 (chmod 600 {})",
+        "found {} with mode {mode:04o}: group or others can use it; allowed: 0600 or 0400, and of a file of root's 0640 or \
+         0440 (chmod 600 {})",
         file.display(), file.display()
     )]
     Exposed {

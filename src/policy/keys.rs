@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -110,15 +110,26 @@ pub(super) fn path(setting: &Setting<'_>, allowed: &str) -> Option<PathBuf> {
 }
 
 fn private_key(file: &Path) -> Result<RsaPrivateKey, Cause> {
-    let (pem, mode) = read(file)?;
+    let (pem, access) = read(file)?;
     let key = RsaPrivateKey::from_pem(&pem).map_err(|error| Cause::InvalidKey { file: file.into(), error })?;
-    owner_alone(file, mode)?;
+    owner_alone(file, access)?;
     Ok(key)
 }
 
-/// Whether nobody but its owner can use a file.
-pub(super) fn owner_alone(file: &Path, mode: u32) -> Result<(), Cause> {
-    if mode & 0o177 == 0 { Ok(()) } else { Err(Cause::Exposed { file: file.into(), mode }) }
+/// Whose a file is, and its permission bits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Access {
+    pub(super) owner: u32,
+    pub(super) mode: u32,
+}
+
+/// Whether nobody can use a file but its owner; of a file of root's also the group, to read it, for it was root who chose
+/// the group. So come files from systemd (`LoadCredential=`, with an access list that shows as the group's bits) and from
+/// Kubernetes (`fsGroup`).
+pub(super) fn owner_alone(file: &Path, access: Access) -> Result<(), Cause> {
+    let Access { owner, mode } = access;
+    let exposing = if owner == 0 { 0o137 } else { 0o177 };
+    if mode & exposing == 0 { Ok(()) } else { Err(Cause::Exposed { file: file.into(), mode }) }
 }
 
 fn public_key(file: &Path) -> Result<RsaPublicKey, Cause> {
@@ -126,15 +137,16 @@ fn public_key(file: &Path) -> Result<RsaPublicKey, Cause> {
     RsaPublicKey::from_pem(&pem).map_err(|error| Cause::InvalidKey { file: file.into(), error })
 }
 
-/// The text of a small regular file, and its permission bits.
-pub(super) fn read(file: &Path) -> Result<(Zeroizing<String>, u32), Cause> {
+/// The text of a small regular file, and who can use it.
+pub(super) fn read(file: &Path) -> Result<(Zeroizing<String>, Access), Cause> {
     let read = || -> io::Result<_> {
         // Before opening, because to open a pipe may take for ever.
         if !file.metadata()?.is_file() {
             return Err(io::Error::other("not a regular file"));
         }
         let handle = File::open(file)?;
-        let mode = handle.metadata()?.permissions().mode() & 0o7777;
+        let metadata = handle.metadata()?;
+        let access = Access { owner: metadata.uid(), mode: metadata.mode() & 0o7777 };
         // One allocation, so that no copy of a key stays behind in one that was outgrown.
         let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST as usize + 1));
         handle.take(LONGEST + 1).read_to_end(&mut bytes)?;
@@ -142,7 +154,7 @@ pub(super) fn read(file: &Path) -> Result<(Zeroizing<String>, u32), Cause> {
             return Err(io::Error::other("longer than any key file"));
         }
         let text = std::str::from_utf8(&bytes).map_err(|_| io::Error::other("not a text file"))?;
-        Ok((Zeroizing::new(text.to_owned()), mode))
+        Ok((Zeroizing::new(text.to_owned()), access))
     };
     read().map_err(|error| Cause::Unreadable { file: file.into(), error: error.to_string() })
 }

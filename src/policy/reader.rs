@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::DirEntry;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -14,23 +15,35 @@ use toml::de::{DeTable, DeValue};
 
 use super::fault::{Cause, Fault, Place};
 
-/// Overrides from the environment: the variables `SYNCSEAL_TABLE__KEY`.
+/// What a policy takes from the environment: the variables `SYNCSEAL_TABLE__KEY`, which override keys, and where the
+/// service manager put the files that it hands over (`CREDENTIALS_DIRECTORY`, systemd.exec(5)).
 #[derive(Clone, Debug, Default)]
-pub struct Environment(BTreeMap<String, String>);
+pub struct Environment {
+    variables: BTreeMap<String, String>,
+    credentials: Option<PathBuf>,
+}
 
 impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Environment {
     /// Keeps the variables that are meant for policies; bytes that are not UTF-8 are replaced, and refused later.
     fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Self {
-        let text = |value: OsString| value.to_string_lossy().into_owned();
-        let variables = variables.into_iter().map(|(name, value)| (text(name.into()), text(value.into())));
-        Self(variables.filter(|(name, _)| name.starts_with(PREFIX) && name.contains("__")).collect())
+        let text = |value: &OsString| value.to_string_lossy().into_owned();
+        let mut env = Self::default();
+        for (name, value) in variables {
+            let (name, value) = (text(&name.into()), value.into());
+            if name == "CREDENTIALS_DIRECTORY" {
+                env.credentials = Some(value.into());
+            } else if name.starts_with(PREFIX) && name.contains("__") {
+                env.variables.insert(name, text(&value));
+            }
+        }
+        env
     }
 }
 
 impl Environment {
     /// Whether it overrides this key of this table.
     pub fn overrides(&self, table: &str, key: &str) -> bool {
-        self.0.contains_key(&variable(table, key))
+        self.variables.contains_key(&variable(table, key))
     }
 }
 
@@ -45,6 +58,7 @@ const PREFIX: &str = "SYNCSEAL_";
 pub(super) struct Reader<'a> {
     text: &'a str,
     base: &'a Path,
+    credentials: Option<&'a Path>,
     variables: BTreeMap<&'a str, Spanned<DeValue<'a>>>,
     faults: RefCell<Vec<Fault>>,
     known: RefCell<Vec<Known>>,
@@ -82,9 +96,9 @@ impl<'a> Reader<'a> {
         let value = |text: &'a str| {
             DeValue::parse(text).unwrap_or_else(|_| Spanned::new(0..text.len(), DeValue::String(text.into())))
         };
-        let variables = env.0.iter().map(|(name, text)| (name.as_str(), value(text))).collect();
+        let variables = env.variables.iter().map(|(name, text)| (name.as_str(), value(text))).collect();
         let (faults, known, strangers) = Default::default();
-        Self { text, base, variables, faults, known, strangers }
+        Self { text, base, credentials: env.credentials.as_deref(), variables, faults, known, strangers }
     }
 
     /// The file's root table.
@@ -105,9 +119,22 @@ impl<'a> Reader<'a> {
         Place::File { line: before.bytes().filter(|byte| *byte == b'\n').count() + 1, column }
     }
 
-    /// `path` as it is meant in the policy file.
+    /// `path` as it is meant in the policy file: the credential of that name, if the service manager handed one over,
+    /// otherwise relative to the policy.
     pub(super) fn resolve(&self, path: &str) -> PathBuf {
-        self.base.join(path)
+        let credential = self.credentials.map(|directory| directory.join(credential_name(path)));
+        credential.filter(|file| file.is_file()).unwrap_or_else(|| self.base.join(path))
+    }
+
+    /// The credentials that were handed over for the files of the directory `path`, each with its name in there.
+    pub(super) fn credentials_of(&self, path: &str) -> Vec<(String, PathBuf)> {
+        let prefix = format!("{}_", credential_name(path));
+        let entries = self.credentials.and_then(|directory| directory.read_dir().ok()).into_iter().flatten();
+        let named = |entry: DirEntry| {
+            let name = entry.file_name().into_string().ok()?.strip_prefix(&prefix)?.to_owned();
+            Some((name, entry.path()))
+        };
+        entries.filter_map(|entry| named(entry.ok()?)).collect()
     }
 
     /// Reports what nobody asked for, and gives every fault in the order of the file; and every known key.
@@ -136,6 +163,11 @@ impl<'a> Reader<'a> {
         faults.sort_by(|a, b| a.place.cmp(&b.place));
         (faults, known)
     }
+}
+
+/// What systemd calls the credential of a file, when `LoadCredential=` names its directory.
+fn credential_name(path: &str) -> String {
+    path.trim_end_matches('/').replace('/', "_")
 }
 
 /// Of `(name, shown)`, what is shown for the name that is most like `word`, if any is like it.

@@ -82,13 +82,18 @@ fn named(name: &str, entry: &Setting<'_>) -> Option<Secret> {
 /// The secrets in a directory. Files of other names are not looked at.
 fn directory(setting: &Setting<'_>) -> Option<Vec<Secret>> {
     let directory = keys::path(setting, SECRETS_ALLOWED)?;
-    let files = match files(&directory) {
-        Ok(files) => files,
-        Err(cause) => return setting.report(cause),
-    };
+    let mut files = setting.reader().credentials_of(setting.value().as_str().unwrap_or_default());
+    files.retain(|(name, _)| name.ends_with(SECRET_SUFFIX));
+    if files.is_empty() {
+        files = match files_in(&directory) {
+            Ok(files) => files,
+            Err(cause) => return setting.report(cause),
+        };
+    }
+    files.sort();
     let mut secrets = Vec::with_capacity(files.len());
-    for file in files {
-        match read_named(&file) {
+    for (name, file) in files {
+        match read_named(&name, &file) {
             Ok((name, secret)) => secrets.push(Secret { name, file, secret, devices: None, expires: None }),
             Err(cause) => {
                 setting.report::<()>(cause);
@@ -98,8 +103,8 @@ fn directory(setting: &Setting<'_>) -> Option<Vec<Secret>> {
     Some(secrets)
 }
 
-/// The files of secrets in a directory, in the order of their names.
-fn files(directory: &Path) -> Result<Vec<PathBuf>, Cause> {
+/// The names of the files of secrets in a directory, and the files.
+fn files_in(directory: &Path) -> Result<Vec<(String, PathBuf)>, Cause> {
     let unreadable = |error: std::io::Error| Cause::Unreadable { file: directory.to_owned(), error: error.to_string() };
     let mode = directory.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
     if mode & 0o022 != 0 {
@@ -109,24 +114,23 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>, Cause> {
     for entry in directory.read_dir().map_err(unreadable)? {
         let name = entry.map_err(unreadable)?.file_name();
         if name.as_encoded_bytes().ends_with(SECRET_SUFFIX.as_bytes()) {
-            files.push(directory.join(name));
+            files.push((name.to_string_lossy().into_owned(), directory.join(name)));
         }
     }
-    files.sort();
     Ok(files)
 }
 
-fn read_named(file: &Path) -> Result<(KeyName, TerminalSecret), Cause> {
-    let name = file.file_name().and_then(|name| name.to_str()?.strip_suffix(SECRET_SUFFIX)?.parse().ok());
+fn read_named(name: &str, file: &Path) -> Result<(KeyName, TerminalSecret), Cause> {
+    let name = name.strip_suffix(SECRET_SUFFIX).and_then(|name| name.parse().ok());
     let name = name
         .ok_or_else(|| Cause::NotAName { file: file.to_owned(), allowed: format!("before .secret: {NAME_ALLOWED}") })?;
     Ok((name, read(file)?))
 }
 
 fn read(file: &Path) -> Result<TerminalSecret, Cause> {
-    let (text, mode) = keys::read(file)?;
+    let (text, access) = keys::read(file)?;
     let secret =
         TerminalSecret::from_text(&text).map_err(|error| Cause::InvalidSecret { file: file.to_owned(), error })?;
-    keys::owner_alone(file, mode)?;
+    keys::owner_alone(file, access)?;
     Ok(secret)
 }

@@ -76,10 +76,10 @@ impl Store {
 
 fn store_key(setting: &Setting<'_>, provider: &dyn CryptoProvider) -> Option<StoreKey> {
     let file = keys::path(setting, KEY_ALLOWED)?;
-    let key = keys::read(&file).and_then(|(text, mode)| {
+    let key = keys::read(&file).and_then(|(text, access)| {
         let key = StoreKey::from_base64(provider, &text);
         let key = key.map_err(|error| Cause::InvalidStoreKey { file: file.clone(), error })?;
-        keys::owner_alone(&file, mode)?;
+        keys::owner_alone(&file, access)?;
         Ok(key)
     });
     key.map_or_else(|cause| setting.report(cause), Some)

@@ -390,13 +390,51 @@ fn a_private_key_is_for_its_owner_alone() {
         set_mode(&dir, "gateway.pem", mode);
         gateway_in(&dir, SMALL_GATEWAY).unwrap();
     }
-    for mode in [0o640, 0o604, 0o620, 0o602, 0o700] {
+    for mode in [0o660, 0o604, 0o620, 0o602, 0o700] {
         set_mode(&dir, "gateway.pem", mode);
         let faults = gateway_in(&dir, SMALL_GATEWAY).unwrap_err();
         let file = dir.path().join("gateway.pem");
         assert_eq!(faults.faults[0].cause, Cause::Exposed { file, mode });
         assert!(faults.to_string().contains(&format!("mode {mode:04o}")), "{faults}");
     }
+}
+
+#[test]
+fn a_group_may_read_what_root_gave_it() {
+    let allowed = |owner, mode| super::keys::owner_alone(Path::new("k"), super::keys::Access { owner, mode }).is_ok();
+    for mode in [0o600, 0o400] {
+        assert!(allowed(0, mode) && allowed(1000, mode));
+    }
+    for mode in [0o640, 0o440] {
+        assert!(allowed(0, mode) && !allowed(1000, mode));
+    }
+    for mode in [0o644, 0o660, 0o604, 0o650, 0o700] {
+        assert!(!allowed(0, mode) && !allowed(1000, mode), "{mode:o}");
+    }
+}
+
+#[test]
+fn credentials_of_the_service_manager_come_before_files_beside_the_policy() {
+    let (dir, credentials) = (keys(), keys());
+    let move_to = |from: &str, to: &str| {
+        let from = credentials.path().join(from);
+        fs::rename(from, credentials.path().join(to)).unwrap();
+    };
+    move_to("other.pem", "keys_gateway.pem");
+    move_to("secrets/phone-1.secret", "secrets_phone-2.secret");
+    let text = SMALL_GATEWAY.replace("'gateway.pem'", "'keys/gateway.pem'\nsecrets = 'secrets'");
+    fs::create_dir(dir.path().join("keys")).unwrap();
+    fs::rename(dir.path().join("gateway.pem"), dir.path().join("keys/gateway.pem")).unwrap();
+    let read = |env: &Environment| {
+        let policy = GatewayPolicy::parse(&dir.path().join("p.toml"), &text, env).unwrap();
+        (policy.recipients[0].file.clone(), policy.secrets[0].name.to_string())
+    };
+    assert_eq!(read(&no_env()), (dir.path().join("keys/gateway.pem"), "phone-1".to_owned()));
+    let env: Environment = [("CREDENTIALS_DIRECTORY", credentials.path())].into_iter().collect();
+    assert_eq!(read(&env), (credentials.path().join("keys_gateway.pem"), "phone-2".to_owned()));
+    // What was not handed over is looked for where it always is.
+    move_to("keys_gateway.pem", "another.pem");
+    assert_eq!(read(&env), (dir.path().join("keys/gateway.pem"), "phone-2".to_owned()));
 }
 
 #[test]
@@ -533,7 +571,7 @@ fn wrong_secrets_are_reported_each() {
         set_mode(&dir, name, mode);
     };
     let good = fs::read_to_string(dir.path().join("phone-1.secret")).unwrap();
-    write("open.secret", &good, 0o640);
+    write("open.secret", &good, 0o644);
     write("short.secret", "AAAA\n", 0o600);
     write("two.secret", &format!("{good}{good}"), 0o600);
     let faults = |gateway: &str| {
@@ -542,7 +580,7 @@ fn wrong_secrets_are_reported_each() {
     };
     for (secrets, words) in [
         ("secrets = { a = 'open.secret' }", "gateway.secrets.\"a\": found"),
-        ("secrets = { a = 'open.secret' }", "mode 0640: group or others can use it"),
+        ("secrets = { a = 'open.secret' }", "mode 0644: group or others can use it"),
         ("secrets = { a = 'short.secret' }", "a secret of 3 bytes"),
         ("secrets = { a = 'two.secret' }", "one line of standard base64"),
         ("secrets = { a = 'nowhere' }", "cannot read"),
@@ -768,14 +806,14 @@ fn a_store_that_cannot_be_is_refused() {
     }
     let dir = keys();
     fs::write(dir.path().join("store.key"), STORE_KEY).unwrap();
-    set_mode(&dir, "store.key", 0o640);
+    set_mode(&dir, "store.key", 0o644);
     let text = SMALL_GATEWAY.replacen(
         "[[route]]",
         "[sessions]\nstore = \"redis://a\"\nstore_key = \"store.key\"\n[[route]]",
         1,
     );
     let faults = shown(&dir, &gateway_in(&dir, &text).unwrap_err());
-    assert!(faults[0].contains("mode 0640"), "{faults:?}");
+    assert!(faults[0].contains("mode 0644"), "{faults:?}");
 }
 
 /// What `SMALL_GATEWAY` or `SMALL_AGENT` with these lines makes of listeners: each as it is shown, or the faults.
