@@ -6,6 +6,7 @@
 
 mod agent;
 mod check;
+mod completions;
 mod demo;
 mod exit;
 mod gateway;
@@ -14,6 +15,8 @@ mod keygen;
 mod keyid;
 mod keys;
 mod log;
+mod man;
+mod sample_server;
 mod serve;
 mod version;
 
@@ -65,6 +68,11 @@ enum Verb {
     Keys(keys::Args),
     Inspect(inspect::Args),
     Demo(demo::Args),
+    Completions(completions::Args),
+    #[command(hide = true)]
+    Man(man::Args),
+    #[command(hide = true)]
+    SampleServer(sample_server::Args),
     Version(version::Args),
 }
 
@@ -96,6 +104,9 @@ pub fn run(command: Command, env: &Environment) -> Result<(), Exit> {
         Verb::Keys(args) => keys::run(&args, env),
         Verb::Inspect(args) => inspect::run(&args),
         Verb::Demo(args) => demo::run(&args),
+        Verb::Completions(args) => completions::run(&args),
+        Verb::Man(args) => man::run(&args),
+        Verb::SampleServer(args) => sample_server::run(&args),
         Verb::Version(args) => version::run(&args),
     }
 }
