@@ -13,6 +13,7 @@ mod common;
 mod drain;
 #[path = "../gateway/http.rs"]
 mod http;
+mod packages;
 mod rollout;
 #[path = "../gateway/server.rs"]
 mod server;
