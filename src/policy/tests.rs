@@ -401,7 +401,7 @@ fn a_private_key_is_for_its_owner_alone() {
 
 #[test]
 fn a_group_may_read_what_root_gave_it() {
-    let allowed = |owner, mode| super::keys::owner_alone(Path::new("k"), super::keys::Access { owner, mode }).is_ok();
+    let allowed = |owner, mode| keys::owner_alone(Path::new("k"), keys::Access { owner, mode }).is_ok();
     for mode in [0o600, 0o400] {
         assert!(allowed(0, mode) && allowed(1000, mode));
     }

@@ -41,8 +41,8 @@ fn check_deployed(policy: &str, at: &str, keys: &str) -> String {
 #[tokio::test]
 async fn the_policies_of_the_packages_are_right() {
     for (policy, at, keys, says) in [
-        ("debian/gateway.toml", ".", "gateway", "gateway on 127.0.0.1:8080"),
-        ("debian/agent.toml", ".", "agent", "agent on 127.0.0.1:8070"),
+        ("debian/gateway.toml", ".", "gateway", "listens on 127.0.0.1:8080"),
+        ("debian/agent.toml", ".", "agent", "127.0.0.1:8070"),
         ("compose/gateway.toml", ".", "gateway", "route /sync to http://server:9080"),
         ("kubernetes/sidecar/gateway.toml", "policy", "keys", "route /sync to http://127.0.0.1:9080"),
         ("kubernetes/fleet/gateway.toml", "policy", "keys", "sessions on redis"),
