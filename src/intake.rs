@@ -6,14 +6,24 @@
 use std::io;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use crate::net::activation::{Activated, ActivationError};
 use crate::net::listener::Listener;
+use crate::net::tls::ServerTls;
 use crate::policy::{self, ListenAddr};
 
 /// The listeners of one policy, before and after they are bound. Clones are the same listeners.
 #[derive(Clone, Debug)]
 pub struct Intake {
-    places: Arc<[policy::Listener]>,
+    places: Arc<[Place]>,
+}
+
+#[derive(Debug)]
+struct Place {
+    listener: policy::Listener,
+    /// What it says in TLS from the next handshake on.
+    tls: Option<Arc<ArcSwap<ServerTls>>>,
 }
 
 /// Why a listener cannot be had.
@@ -51,7 +61,11 @@ pub enum BindError {
 impl Intake {
     /// The listeners that a policy names. None is bound yet.
     pub fn new(listeners: &[policy::Listener]) -> Self {
-        Self { places: listeners.into() }
+        let place = |listener: &policy::Listener| Place {
+            listener: listener.clone(),
+            tls: listener.tls.as_ref().map(|tls| Arc::new(ArcSwap::from_pointee(tls.tls.clone()))),
+        };
+        Self { places: listeners.iter().map(place).collect() }
     }
 
     /// Binds all of them, or none: at least one, for the service manager may hand over several under one name.
@@ -63,7 +77,7 @@ impl Intake {
     pub async fn bind(&self, permit_public_plaintext: bool) -> Result<Vec<Listener>, BindError> {
         let mut activated = Activated::from_env();
         let mut bound = Vec::with_capacity(self.places.len());
-        for place in &*self.places {
+        for Place { listener: place, tls } in &*self.places {
             let address = &place.address;
             let failed = |source| BindError::Bind { address: address.clone(), source };
             let listeners = match address {
@@ -79,7 +93,11 @@ impl Intake {
                     let bound = Arc::clone(listener.name());
                     return Err(BindError::PublicPlaintext { address: address.clone(), bound });
                 }
-                bound.push(listener.behind(&place.balancers));
+                let listener = listener.behind(&place.balancers);
+                bound.push(match tls {
+                    Some(tls) => listener.secured(Arc::clone(tls)),
+                    None => listener,
+                });
             }
         }
         activated.warn_of_rest();
@@ -89,6 +107,19 @@ impl Intake {
     /// Whether `listeners` are the same sockets: what can only be changed by another start.
     pub fn is_same_sockets(&self, listeners: &[policy::Listener]) -> bool {
         self.places.len() == listeners.len()
-            && self.places.iter().zip(listeners).all(|(ours, theirs)| ours.is_same_socket(theirs))
+            && self.places.iter().zip(listeners).all(|(ours, theirs)| ours.listener.is_same_socket(theirs))
+    }
+
+    /// Goes on with the certificates, keys and client CAs that `listeners` name. Connections that are there stay as they
+    /// are; sessions of TLS are not resumed over the change.
+    pub fn replace_tls(&self, listeners: &[policy::Listener]) {
+        for Place { listener, tls } in &*self.places {
+            let next = listeners.iter().find(|next| next.address == listener.address);
+            if let (Some(cell), Some(next)) = (tls, next.and_then(|next| next.tls.as_ref()))
+                && **cell.load() != next.tls
+            {
+                cell.store(Arc::new(next.tls.clone()));
+            }
+        }
     }
 }

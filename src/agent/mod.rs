@@ -156,6 +156,7 @@ impl Agent {
         let server = Server::new(server::Limits {
             connections: policy.limits.connections,
             handshake_timeout: policy.limits.handshake_timeout,
+            handshakes: policy.limits.handshakes,
             head_timeout: policy.limits.header_read_timeout,
             idle_timeout: policy.limits.idle_timeout,
             drain_timeout: policy.limits.drain,
@@ -168,11 +169,12 @@ impl Agent {
 
 /// How clients of this machine reach a listener.
 fn own_origin(listener: &Listener) -> io::Result<Origin> {
+    let scheme = if listener.is_secured() { Scheme::Https } else { Scheme::Http };
     let origin = match listener.local_addr() {
-        Ok(SocketAddr::V4(addr)) => Origin::new(Scheme::Http, &addr.ip().to_string(), Some(addr.port())),
-        Ok(SocketAddr::V6(addr)) => Origin::new(Scheme::Http, &format!("[{}]", addr.ip()), Some(addr.port())),
+        Ok(SocketAddr::V4(addr)) => Origin::new(scheme, &addr.ip().to_string(), Some(addr.port())),
+        Ok(SocketAddr::V6(addr)) => Origin::new(scheme, &format!("[{}]", addr.ip()), Some(addr.port())),
         // A UNIX socket has no name in URLs; those who can use it put the host aside.
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => Origin::new(Scheme::Http, "localhost", None),
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => Origin::new(scheme, "localhost", None),
         Err(error) => return Err(error),
     };
     origin.map_err(io::Error::other)

@@ -134,7 +134,17 @@ fn listeners(out: &mut String, listeners: &[Listener]) -> fmt::Result {
         if let ListenAddr::Unix(_) = listener.address {
             write!(out, " (mode {:04o})", listener.mode)?;
         }
-        write!(out, ": HTTP in plaintext")?;
+        match &listener.tls {
+            None => write!(out, ": HTTP in plaintext")?,
+            Some(tls) => {
+                let until = tls.tls.identity().not_after();
+                write!(out, ": TLS with {}, valid until {until}", tls.certificate.display())?;
+                if let (Some(clients), Some(ca)) = (tls.tls.clients(), &tls.client_ca) {
+                    let asked = if clients.required { "required" } else { "asked for" };
+                    write!(out, "; client certificates under {} {asked}", ca.display())?;
+                }
+            }
+        }
         if !listener.balancers.is_empty() {
             write!(out, "; PROXY protocol from {}", list(&listener.balancers))?;
         }

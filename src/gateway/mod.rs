@@ -177,6 +177,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Gateway<S> {
         let next = Current::new(policy, Some(&current.load()))?;
         current.store(Arc::new(next));
         metrics.decide(&policy.rules);
+        intake.replace_tls(&policy.listeners);
         let generation = generation.fetch_add(1, Ordering::Relaxed) + 1;
         let mut kept = fixed.differs(policy);
         if !intake.is_same_sockets(&policy.listeners) {
@@ -204,6 +205,7 @@ fn server_limits(limits: &Limits) -> server::Limits {
     server::Limits {
         connections: limits.connections,
         handshake_timeout: limits.handshake_timeout,
+        handshakes: limits.handshakes,
         head_timeout: limits.header_read_timeout,
         idle_timeout: limits.idle_timeout,
         drain_timeout: limits.drain,

@@ -65,6 +65,7 @@ impl Fixed {
         let (ours, theirs) = (&self.limits, &policy.limits);
         let limits = [
             ("limits.handshake_timeout", ours.handshake_timeout == theirs.handshake_timeout),
+            ("limits.handshakes", ours.handshakes == theirs.handshakes),
             ("limits.header_read_timeout", ours.header_read_timeout == theirs.header_read_timeout),
             ("limits.idle_timeout", ours.idle_timeout == theirs.idle_timeout),
             ("limits.connections", ours.connections == theirs.connections),

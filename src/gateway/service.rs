@@ -26,6 +26,7 @@ use super::{Gateway, discovery};
 use crate::net::body::{self, BodyError};
 use crate::net::fields;
 use crate::net::server::Peer;
+use crate::net::tls::ClientNames;
 use crate::policy::{GatewayPolicy, PlaintextPermit, Route};
 use crate::seal::{Accepts, Extras, Reason, SessionKeys};
 use crate::session::SessionStore;
@@ -152,6 +153,10 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
+        if !lane.route.admits(request.extensions().get::<ClientNames>()) {
+            record.cause = Some("no name of a client certificate that the route is for".into());
+            return finish(record, forbidden());
+        }
         let asked = Asked {
             target: request.uri().path_and_query().map_or("/", PathAndQuery::as_str),
             address: address(request.extensions()),
@@ -208,6 +213,13 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
 /// Where a request came from. Without an address, as in tests over no socket, everybody is the same stranger.
 pub(super) fn address(extensions: &http::Extensions) -> IpAddr {
     extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip())
+}
+
+fn forbidden() -> Response<Full<Bytes>> {
+    fields::sentence(
+        StatusCode::FORBIDDEN,
+        "This route is for clients with certificates that its policy names; this connection showed none of them.\n",
+    )
 }
 
 fn not_allowed(methods: &'static str) -> Response<Full<Bytes>> {

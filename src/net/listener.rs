@@ -11,13 +11,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixSocket, UnixStream};
+use tokio::sync::Semaphore;
 use tokio::time::sleep;
+use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 use tracing::{debug, warn};
 
 use super::proxy_protocol::{self, HeaderError};
+use super::tls::{ClientNames, ServerTls};
 
 /// Connections that the system keeps until they are accepted.
 const BACKLOG: u32 = 1024;
@@ -57,10 +61,14 @@ enum Socket {
 /// A connection as it was accepted.
 pub(super) type Stream = Either<TcpStream, UnixStream>;
 
+/// A connection that is ready for requests.
+pub(super) type Ready = Either<Stream, Box<TlsStream<Stream>>>;
+
 /// What a connection passes before its first request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Entrance {
     balancers: Arc<[IpNet]>,
+    tls: Option<Arc<ArcSwap<ServerTls>>>,
 }
 
 /// Why a connection does not come to its first request.
@@ -69,6 +77,9 @@ pub(super) enum Turned {
     /// It comes from a balancer, which does not say for whom.
     #[error(transparent)]
     Header(#[from] HeaderError),
+    /// It makes no TLS handshake.
+    #[error("the TLS handshake failed: {0}")]
+    Handshake(#[source] io::Error),
 }
 
 impl Entrance {
@@ -79,6 +90,15 @@ impl Entrance {
             return Ok(peer);
         }
         Ok(proxy_protocol::read(io).await?.map_or(peer, Peer::new))
+    }
+
+    /// Makes the TLS handshake where there is one, as soon as it has one of the `places`.
+    pub(super) async fn secure(&self, io: Stream, places: &Semaphore) -> Result<(Ready, Option<ClientNames>), Turned> {
+        let Some(tls) = &self.tls else { return Ok((Either::Left(io), None)) };
+        // The semaphore is never closed.
+        let _place = places.acquire().await;
+        let (stream, names) = tls.load_full().accept(io).await.map_err(Turned::Handshake)?;
+        Ok((Either::Right(Box::new(stream)), names))
     }
 }
 
@@ -123,6 +143,17 @@ impl Listener {
     pub fn behind(mut self, balancers: &[IpNet]) -> Self {
         self.entrance.balancers = balancers.into();
         self
+    }
+
+    /// Speaks TLS as the cell says at the time of each handshake.
+    pub fn secured(mut self, tls: Arc<ArcSwap<ServerTls>>) -> Self {
+        self.entrance.tls = Some(tls);
+        self
+    }
+
+    /// Whether it speaks TLS.
+    pub fn is_secured(&self) -> bool {
+        self.entrance.tls.is_some()
     }
 
     /// What it is bound to: `127.0.0.1:8080`, `unix:/run/syncseal.sock`.

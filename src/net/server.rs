@@ -25,7 +25,8 @@ use tower::{Service, ServiceExt};
 use tracing::{debug, info};
 
 use super::drain::{Drain, Trigger};
-use super::listener::{Entrance, Stream, Turned};
+use super::listener::{Entrance, Ready, Stream, Turned};
+use super::tls::ClientNames;
 use super::vigil::{Verdict, Vigil, Watched};
 
 pub use super::listener::{Listener, Peer};
@@ -42,6 +43,8 @@ pub struct Limits {
     pub head_bytes: usize,
     /// From the accept until a balancer's header and the TLS handshake are complete.
     pub handshake_timeout: Duration,
+    /// TLS handshakes at a time; further ones wait, within their time. At least one is granted.
+    pub handshakes: usize,
     /// From then on, or from the first byte of a later request, until its head is complete.
     pub head_timeout: Duration,
     /// Between exchanges, until the connection is closed.
@@ -56,6 +59,7 @@ impl Default for Limits {
             connections: 4096,
             head_bytes: 64 * 1024,
             handshake_timeout: Duration::from_secs(10),
+            handshakes: 256,
             head_timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(75),
             drain_timeout: Duration::from_secs(30),
@@ -72,12 +76,19 @@ pub enum Drained {
     Forced,
 }
 
+/// Who is at the other end of a connection that is ready for requests.
+struct Visitor {
+    peer: Peer,
+    names: Option<ClientNames>,
+}
+
 /// Serves connections under common [`Limits`]. Clones share the number of connections, so that several listeners can
 /// be served together.
 #[derive(Clone, Debug)]
 pub struct Server {
     limits: Limits,
     slots: Arc<Semaphore>,
+    handshakes: Arc<Semaphore>,
     http: Arc<auto::Builder<TokioExecutor>>,
 }
 
@@ -96,7 +107,13 @@ impl Server {
             .title_case_headers(true);
         http.http2().max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX));
         let slots = limits.connections.clamp(1, Semaphore::MAX_PERMITS);
-        Self { limits, slots: Arc::new(Semaphore::new(slots)), http: Arc::new(http) }
+        let handshakes = limits.handshakes.clamp(1, Semaphore::MAX_PERMITS);
+        Self {
+            limits,
+            slots: Arc::new(Semaphore::new(slots)),
+            handshakes: Arc::new(Semaphore::new(handshakes)),
+            http: Arc::new(http),
+        }
     }
 
     /// Accepts from `listener` and hands every request to a clone of `service`, until `drain` says to end. Then it
@@ -118,8 +135,8 @@ impl Server {
             let entrance = listener.entrance();
             tokio::spawn(async move {
                 // Off the loop: who is slow here keeps nobody else from being accepted.
-                if let Some((io, peer)) = server.admit(&entrance, io, peer, &drain).await {
-                    server.serve_connection(io, peer, service, &drain).await;
+                if let Some((io, visitor)) = server.admit(&entrance, io, peer, &drain).await {
+                    server.serve_connection(io, visitor, service, &drain).await;
                 }
                 drop(slot);
             });
@@ -146,12 +163,12 @@ impl Server {
         (accepted, Arc::clone(&self.slots).acquire_owned().await.ok())
     }
 
-    /// What becomes of a connection before its first request.
-    async fn admit(&self, entrance: &Entrance, io: Stream, peer: Peer, drain: &Drain) -> Option<(Stream, Peer)> {
-        let entering = async move {
-            let mut io = io;
+    /// What becomes of a connection before its first request. `None` if it does not come to one.
+    async fn admit(&self, entrance: &Entrance, mut io: Stream, peer: Peer, drain: &Drain) -> Option<(Ready, Visitor)> {
+        let entering = async {
             let peer = entrance.introduce(&mut io, peer).await?;
-            Ok::<_, Turned>((io, peer))
+            let (io, names) = entrance.secure(io, &self.handshakes).await?;
+            Ok::<_, Turned>((io, Visitor { peer, names }))
         };
         let cause = tokio::select! {
             entered = timeout(self.limits.handshake_timeout, entering) => match entered {
@@ -166,7 +183,7 @@ impl Server {
         None
     }
 
-    async fn serve_connection<S>(&self, io: Stream, peer: Peer, service: S, drain: &Drain)
+    async fn serve_connection<S>(&self, io: Ready, visitor: Visitor, service: S, drain: &Drain)
     where
         S: Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send + 'static,
@@ -174,9 +191,13 @@ impl Server {
         let vigil = Arc::new(Vigil::new(self.limits.head_timeout, self.limits.idle_timeout));
         let io = TokioIo::new(Watched::new(io, Arc::clone(&vigil)));
         let watch = Arc::clone(&vigil);
+        let Visitor { peer, names } = visitor;
         let handler = service_fn(move |mut request: Request<Incoming>| {
             let exchange = watch.exchange(request.version());
             request.extensions_mut().insert(peer);
+            if let Some(names) = &names {
+                request.extensions_mut().insert(names.clone());
+            }
             let answer = service.clone().oneshot(request);
             async move {
                 let answer = answer.await;

@@ -4,6 +4,8 @@
 //! belongs to another, is found at the start and not by the first connection. Reading files, and who may read them, is
 //! left to the caller; names are checked by rustls. Versions are TLS 1.2 and 1.3.
 
+mod server;
+
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, InconsistentKeys, RootCertStore};
+
+pub use server::{ClientAuth, ClientNames, ServerTls};
 
 /// The cryptography of TLS: key exchanges with X25519MLKEM768 first where this build has it.
 pub fn crypto_provider() -> Arc<CryptoProvider> {

@@ -48,6 +48,8 @@ impl Crypto {
 pub struct Limits {
     /// Until a connection is ready for its first request: a balancer's header, and TLS.
     pub handshake_timeout: Duration,
+    /// TLS handshakes at a time.
+    pub handshakes: usize,
     /// Until a request's header has arrived.
     pub header_read_timeout: Duration,
     /// Until a request's body has arrived, from the end of its header on.
@@ -74,10 +76,20 @@ impl Limits {
         let idle_timeout = within("idle_timeout", 75);
         let drain = within("drain", 30);
         let connections = section.or("connections", 1024, count(1..=1_000_000));
+        let handshakes = section.or("handshakes", 256, count(1..=100_000));
         let in_flight = section.or("in_flight", 256, count(1..=1_000_000));
         let message = section.or("message", 16 << 20, size(4 << 10..=1 << 30));
         (
-            Self { handshake_timeout, header_read_timeout, body_timeout, idle_timeout, connections, in_flight, drain },
+            Self {
+                handshake_timeout,
+                handshakes,
+                header_read_timeout,
+                body_timeout,
+                idle_timeout,
+                connections,
+                in_flight,
+                drain,
+            },
             message,
         )
     }

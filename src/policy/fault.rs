@@ -161,6 +161,16 @@ pub enum Cause {
         /// What is wrong with it.
         error: InvalidStoreKey,
     },
+    /// A certificate, or the key of one, that cannot be used for TLS.
+    #[error("{}: {error}; {remedy}", file.display())]
+    UnusableTls {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        error: String,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// A file whose name is not that of a secret.
     #[error("{}: {allowed}", file.display())]
     NotAName {
@@ -194,6 +204,12 @@ pub enum Conflict {
     /// A key exchange is demanded, but there is no group for it.
     #[error("found no group, but dangerous.require_key_exchange is true; allowed: at least one group")]
     ExchangeWithoutGroup,
+    /// Clients are asked for certificates, and none could count.
+    #[error("client certificates must lead to one that is known; missing: client_ca")]
+    ClientAuthWithoutCa,
+    /// A route is for clients with certificates, and nobody is asked for one.
+    #[error("nobody is asked for a certificate; missing: client_ca in the tls of a [[listener]]")]
+    ClientsWithoutCa,
     /// A mode for a socket that has no file, or one that is not ours.
     #[error("only the socket of an address \"unix:/PATH\" has a mode here; allowed: no mode")]
     ModeWithoutFile,

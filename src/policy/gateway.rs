@@ -14,8 +14,10 @@ use super::reader::Section;
 use super::rules::Rules;
 use super::secrets::{self, Secret};
 use super::store::Store;
+use super::tls::{self, ClientPattern};
 use super::value::{boolean, choice, count, duration, list, nonempty_list, size, text};
 use crate::crypto::{Algorithm, CryptoProvider, KeyTransport, NamedGroup};
+use crate::net::tls::ClientNames;
 use crate::seal::Layer;
 use crate::seal::resp_uri::Origin;
 use crate::session;
@@ -89,6 +91,8 @@ pub struct Route {
     pub host: HostField,
     /// The layers that are taken; at least one.
     pub layers: Vec<Layer>,
+    /// The names that a client's certificate must have one of, if the route is not for everybody.
+    pub clients: Option<Vec<ClientPattern>>,
     /// Whether SyncML sessions are bound to sealed sessions (PROTOCOL section 8.2).
     pub bind_sessions: bool,
     /// The server's own names, which the public URL takes the place of in RespURI.
@@ -155,6 +159,7 @@ impl GatewayPolicy {
 
         let log = Log::read(root.section("log"));
 
+        let asks_clients = listeners.iter().any(Listener::asks_clients);
         let mut paths = Vec::new();
         let mut routes = Vec::new();
         for mut section in root.sections("route") {
@@ -164,7 +169,7 @@ impl GatewayPolicy {
                 section.report("path", Cause::Twice { found: format!("{:?}", path.as_deref().unwrap_or_default()) });
             }
             paths.extend(path.is_some().then(|| path.clone()));
-            routes.extend(Route::read(&mut section, path, public_url.is_some()));
+            routes.extend(Route::read(&mut section, path, public_url.is_some(), asks_clients));
             section.finish();
         }
         let rules = Rules::read(&mut root, &paths);
@@ -251,7 +256,12 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const MANY: usize = 10_000_000;
 
 impl Route {
-    fn read(section: &mut Section<'_>, path: Option<String>, has_public_url: bool) -> Option<Self> {
+    /// Whether it is for a client with these names, or without a certificate.
+    pub fn admits(&self, client: Option<&ClientNames>) -> bool {
+        self.clients.as_ref().is_none_or(|patterns| tls::any_matches(patterns, client))
+    }
+
+    fn read(section: &mut Section<'_>, path: Option<String>, has_public_url: bool, asks_clients: bool) -> Option<Self> {
         let targets = section.optional(
             "targets",
             nonempty_list(address::PREFIX_ALLOWED, text(address::PREFIX_ALLOWED, address::prefix)),
@@ -270,6 +280,11 @@ impl Route {
             section.ignore("plaintext");
         }
         let layers = section.or("layers", vec![Layer::Message], layers);
+        let pattern = text(ClientPattern::ALLOWED, ClientPattern::parse);
+        let clients = section.optional("clients", nonempty_list(ClientPattern::ALLOWED, pattern));
+        if clients.is_some() && !asks_clients {
+            section.report("clients", Cause::Conflict(Conflict::ClientsWithoutCa));
+        }
         section.moved_to_dangerous("bind_sessions", "dangerous = { bind_sessions = false }");
         let bind_sessions = section.or("dangerous", true, |setting| {
             let mut dangerous = setting.section("route.dangerous", "a table, { bind_sessions = false }")?;
@@ -293,6 +308,7 @@ impl Route {
             upstream: upstream?,
             host,
             layers,
+            clients,
             bind_sessions,
             server_names,
             timeout,

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::fault::{Cause, Conflict};
 use super::reader::{Section, Setting};
 use super::rules::{NET_ALLOWED, net};
+use super::tls::ListenerTls;
 use super::value::{list, nonempty_list, text};
 
 /// A place to listen, and what comes in there.
@@ -20,6 +21,8 @@ pub struct Listener {
     pub mode: u32,
     /// Addresses of balancers, whose connections begin with a PROXY header.
     pub balancers: Vec<IpNet>,
+    /// TLS, without which it takes plaintext.
+    pub tls: Option<ListenerTls>,
 }
 
 /// Where to listen.
@@ -82,20 +85,28 @@ impl fmt::Display for ListenAddr {
 impl From<SocketAddr> for Listener {
     /// Plaintext over TCP.
     fn from(address: SocketAddr) -> Self {
-        Self { address: ListenAddr::Tcp(address), mode: MODE, balancers: Vec::new() }
+        Self { address: ListenAddr::Tcp(address), mode: MODE, balancers: Vec::new(), tls: None }
     }
 }
 
 impl Listener {
     /// Whether what comes in is HTTP as it is.
     pub const fn is_plaintext(&self) -> bool {
-        true
+        self.tls.is_none()
     }
 
-    /// Whether it says the same as `other` of the socket and what comes before TLS: what cannot be changed while it is
-    /// open.
+    /// Whether it asks clients for certificates.
+    pub fn asks_clients(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.tls.clients().is_some())
+    }
+
+    /// Whether it says the same as `other` of the socket, what comes before TLS, and whether that is spoken: what cannot
+    /// be changed while it is open.
     pub fn is_same_socket(&self, other: &Self) -> bool {
-        self.address == other.address && self.mode == other.mode && self.balancers == other.balancers
+        self.address == other.address
+            && self.mode == other.mode
+            && self.balancers == other.balancers
+            && self.is_plaintext() == other.is_plaintext()
     }
 
     /// The listeners of a policy: those of `[[listener]]`, and those of `listen` in the table of its role. Without any,
@@ -142,7 +153,11 @@ impl Listener {
             section.report("mode", Cause::Conflict(Conflict::ModeWithoutFile));
         }
         let balancers = section.or("proxy_protocol_from", Vec::new(), list(NET_ALLOWED, text(NET_ALLOWED, net)));
-        Some(Self { address: address?, mode: mode.unwrap_or(MODE), balancers })
+        let tls = match section.find("tls") {
+            Some(tls) => Some(ListenerTls::read(&tls)?),
+            None => None,
+        };
+        Some(Self { tls, address: address?, mode: mode.unwrap_or(MODE), balancers })
     }
 }
 

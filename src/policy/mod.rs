@@ -25,6 +25,7 @@ mod secrets;
 mod store;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod value;
 
 use std::path::Path;
@@ -46,6 +47,7 @@ pub use reader::Environment;
 pub use rules::{Decision, Ending, Miss, Plaintext, PlaintextPermit, Rule, Rules, Subject};
 pub use secrets::{SECRET_SUFFIX, Secret};
 pub use store::Store;
+pub use tls::{ClientPattern, ListenerTls};
 pub use value::parse_duration;
 
 pub use crate::seal::resp_uri::Origin;

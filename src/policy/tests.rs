@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::crypto::{Algorithm, KeyId, KeyTransport, RsaPrivateKey, RsaPublicKey};
+use crate::net::tls::ClientNames;
 use crate::session::UnixTime;
 use crate::syncml::Form;
 
@@ -34,7 +35,27 @@ fn keys() -> TempDir {
         fs::write(dir.path().join(name), base64_simd::STANDARD.encode_to_string([7; 32]) + "\n").unwrap();
         set_mode(&dir, name, 0o600);
     }
+    let (certificate, key) = certificate(2020, 2050);
+    write(&dir, "tls.pem", &certificate);
+    write(&dir, "tls.key", &key);
+    write(&dir, "client-ca.pem", &certificate);
     dir
+}
+
+/// A certificate that is valid from one year on until another, and its key.
+fn certificate(from: i32, until: i32) -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(["gateway.example".to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.not_before = rcgen::date_time_ymd(from, 1, 1);
+    params.not_after = rcgen::date_time_ymd(until, 1, 1);
+    (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
+/// Writes a file for its owner alone.
+fn write(dir: &TempDir, name: &str, text: &str) {
+    fs::write(dir.path().join(name), text).unwrap();
+    set_mode(dir, name, 0o600);
 }
 
 fn set_mode(dir: &TempDir, name: &str, mode: u32) {
@@ -893,5 +914,87 @@ fn keys_that_became_dangerous_say_where_they_are_now() {
             ("p.toml:7:17: route[0].bind_sessions: this is less safe", &["dangerous = { bind_sessions = false }"]),
             ("p.toml:9:24: crypto.require_key_exchange: this is less safe", &["in [dangerous]"]),
         ],
+    );
+}
+
+#[test]
+fn a_listener_speaks_tls_as_its_files_say() {
+    let dir = keys();
+    let with = |tls: &str| {
+        let lines = format!(
+            "clients = ['*.fleet.example', 'spiffe://x']\n[[listener]]\naddress = '[::]:443'\ntls = {{ {tls} }}\n"
+        );
+        gateway_in(&dir, &format!("{SMALL_GATEWAY}{lines}"))
+    };
+    let files = "certificate = 'tls.pem', key = 'tls.key', client_ca = 'client-ca.pem'";
+    for (more, required) in [("", true), (", client_auth = 'require'", true), (", client_auth = 'request'", false)] {
+        let policy = with(&format!("{files}{more}")).unwrap();
+        let listener = &policy.listeners[0];
+        assert!(!listener.is_plaintext() && listener.asks_clients());
+        let tls = &listener.tls.as_ref().unwrap().tls;
+        assert_eq!(tls.clients().map(|clients| clients.required), Some(required));
+        assert_eq!(tls.identity().not_after().to_string(), "2050-01-01T00:00:00Z");
+        let names = |name: &str| ClientNames([name.to_owned()].into());
+        assert!(policy.routes[0].admits(Some(&names("a.fleet.example"))));
+        assert!(!policy.routes[0].admits(Some(&names("a.example"))));
+        assert!(!policy.routes[0].admits(None));
+    }
+    let agent = format!("{SMALL_AGENT}[[listener]]\naddress = '0.0.0.0:443'\ntls = {{ {files} }}\n");
+    assert!(agent_in(&dir, &agent).is_ok(), "TLS may be public");
+}
+
+#[test]
+fn certificates_that_cannot_be_used_are_told_with_what_to_do() {
+    let dir = keys();
+    for (name, from, until) in [("old", 2001, 2020), ("new", 2049, 2050), ("other", 2020, 2050)] {
+        let (certificate, key) = certificate(from, until);
+        write(&dir, &format!("{name}.pem"), &certificate);
+        write(&dir, &format!("{name}.key"), &key);
+    }
+    write(&dir, "open.key", &fs::read_to_string(dir.path().join("tls.key")).unwrap());
+    set_mode(&dir, "open.key", 0o644);
+    let tls = |certificate: &str, key: &str, more: &str| {
+        format!("tls = {{ certificate = '{certificate}', key = '{key}'{more} }}")
+    };
+    for (lines, path, words) in [
+        (
+            tls("old.pem", "old.key", ""),
+            "tls.certificate",
+            ["old.pem: a certificate expired on 2020-01-01", "put a new one"],
+        ),
+        (tls("new.pem", "new.key", ""), "tls.certificate", ["new.pem: a certificate is valid only from 2049", "clock"]),
+        (tls("tls.pem", "other.key", ""), "tls.certificate", ["the private key does not belong", "was made for"]),
+        (
+            tls("tls.key", "tls.key", ""),
+            "tls.certificate",
+            ["tls.key: there is no certificate", "put PEM certificates"],
+        ),
+        (tls("tls.pem", "tls.pem", ""), "tls.certificate", ["there is no private key", "unencrypted"]),
+        (tls("tls.pem", "open.key", ""), "tls.key", ["mode 0644", "chmod 600"]),
+        (tls("no.pem", "tls.key", ""), "tls.certificate", ["cannot read no.pem", ""]),
+        (
+            tls("tls.pem", "tls.key", ", client_ca = 'tls.key'"),
+            "tls.client_ca",
+            ["there is no certificate in it", "PEM"],
+        ),
+        (tls("tls.pem", "tls.key", ", client_auth = 'request'"), "tls.client_auth", ["missing: client_ca", ""]),
+        (tls("tls.pem", "tls.key", ", ca = 'x'"), "tls.ca", ["unknown key, did you mean", ""]),
+        ("tls = { certificate = 'tls.pem' }".to_owned(), "tls.key", ["missing; allowed: the file of the cert", ""]),
+        ("tls = 'tls.pem'".to_owned(), "tls", ["found \"tls.pem\"; allowed: { certificate", ""]),
+    ] {
+        let text = format!("{SMALL_GATEWAY}[[listener]]\naddress = '127.0.0.1:0'\n{lines}\n");
+        let faults = shown(&dir, &gateway_in(&dir, &text).expect_err(&lines));
+        assert_eq!(faults.len(), 1, "{lines}: {faults:?}");
+        let [one, other] = words;
+        let path = format!("listener[0].{path}: ");
+        assert!(
+            faults[0].contains(&path) && faults[0].contains(one) && faults[0].contains(other),
+            "{lines}: {faults:?}"
+        );
+    }
+    let faults = shown(&dir, &gateway_in(&dir, &format!("{SMALL_GATEWAY}clients = 'a.example'\n")).unwrap_err());
+    assert!(
+        faults.len() == 1 && faults[0].contains("route[0].clients: nobody is asked for a certificate"),
+        "{faults:?}"
     );
 }
