@@ -978,7 +978,7 @@ fn certificates_that_cannot_be_used_are_told_with_what_to_do() {
             ["there is no certificate in it", "PEM"],
         ),
         (tls("tls.pem", "tls.key", ", client_auth = 'request'"), "tls.client_auth", ["missing: client_ca", ""]),
-        (tls("tls.pem", "tls.key", ", ca = 'x'"), "tls.ca", ["unknown key, did you mean", ""]),
+        (tls("tls.pem", "tls.key", ", client_caa = 'x'"), "tls.client_caa", ["unknown key, did you mean", ""]),
         ("tls = { certificate = 'tls.pem' }".to_owned(), "tls.key", ["missing; allowed: the file of the cert", ""]),
         ("tls = 'tls.pem'".to_owned(), "tls", ["found \"tls.pem\"; allowed: { certificate", ""]),
     ] {
