@@ -48,7 +48,7 @@ pub(super) fn exit(error: &RunError) -> Exit {
     match error {
         RunError::Bind(error) => serve::bind_exit(error),
         RunError::Admin(_) => Exit::Bind,
-        RunError::Upstream { .. } => Exit::Configuration,
+        RunError::Upstream { .. } | RunError::State { .. } => Exit::Configuration,
         RunError::Random(_) | RunError::Store(StartError::Random(_)) => Exit::Internal,
         RunError::Store(StartError::Unavailable { .. }) => Exit::Unavailable,
         RunError::Store(StartError::Evicts { .. }) => Exit::Configuration,

@@ -15,6 +15,7 @@ use http_body_util::Full;
 
 use super::Shared;
 use super::current::Current;
+use super::devices::{Sighting, Speech};
 use super::document::Envelope;
 use super::forward::{self, Inbound, Outbound};
 use super::ladder::{self, Asked, Judgement, Kind, Objection, Verdict};
@@ -178,6 +179,9 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
         };
         if let Some(document) = document {
             self.identify(document, record);
+            if document.header.seal_marks == 0 {
+                Self::sight(document, Speech::Plaintext, record);
+            }
         }
         match (verdict, document) {
             (Verdict::Open(_), Some(document)) => {
@@ -451,12 +455,27 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
             Reason::Malformed
         })?;
         self.identify(&document, record);
+        Self::sight(&document, Speech::Sealed, record);
         Ok(document)
     }
 
     fn identify(&self, document: &Document<'_>, record: &mut Record) {
         let source = document.header.source.as_ref().map(|field| document.text(field));
         record.device = source.map(|source| self.shared.device_key.device(self.current.provider, &source));
+    }
+
+    /// Takes note of the device that a document names, for the register.
+    fn sight(document: &Document<'_>, speech: Speech, record: &mut Record) {
+        let source = document.header.source.as_ref().map(|field| document.text(field));
+        record.sighted = source.map(|source| (source.into_owned(), speech));
+    }
+
+    /// Enters the device of an exchange into the register.
+    pub(super) fn register(&self, lane: &Lane, address: IpAddr, record: &Record) {
+        let Some((source, speech)) = &record.sighted else { return };
+        let objection = record.would_refuse.or(record.reason);
+        let (route, speech, now) = (&lane.name, *speech, self.now());
+        self.shared.devices.saw(&Sighting { route, source, address, speech, objection, now });
     }
 
     /// Whether a message may go to the server: its SyncML session is its sender's.

@@ -15,6 +15,7 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use memchr::memmem;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::discovery;
 use crate::net::fields;
@@ -95,6 +96,19 @@ impl Objection {
             Self::Declined(Declined::Method) => StatusCode::METHOD_NOT_ALLOWED.as_u16(),
             Self::Declined(Declined::MediaType) => StatusCode::UNSUPPORTED_MEDIA_TYPE.as_u16(),
         }
+    }
+}
+
+impl Serialize for Objection {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'d> Deserialize<'d> for Objection {
+    fn deserialize<D: Deserializer<'d>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = Cow::<'_, str>::deserialize(deserializer)?;
+        Self::from_name(&name).ok_or_else(|| de::Error::custom(format_args!("no reason is called {name:?}")))
     }
 }
 

@@ -13,6 +13,7 @@
 //! [`crate::session`], sockets and HTTP to [`crate::net`].
 
 mod current;
+pub mod devices;
 mod discovery;
 mod document;
 mod exchange;
@@ -30,19 +31,22 @@ mod service;
 mod shed;
 mod unwrapping;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::oneshot;
 use tower::ServiceBuilder;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::admin::{self, Access, ReloadSender};
 use crate::crypto::{RandomFailed, SecureRandom, SystemRandom};
 use crate::intake::{BindError, Intake};
 use crate::net::drain::Drain;
 use crate::net::server::{self, Drained, Listener, Server};
-use crate::policy::{GatewayPolicy, Limits, Store};
+use crate::policy::{GatewayPolicy, Limits, Rollout, Store};
 use crate::seal::SessionKeys;
 use crate::session::redis::{RedisStore, StartError};
 use crate::session::{DeviceKey, MemoryStore, SessionStore, TimeSource, WallClock};
@@ -53,6 +57,7 @@ pub use self::metrics::{Limit, Metrics, ReloadResult};
 pub use self::reload::{Applied, ReloadError};
 
 use self::current::Current;
+use self::devices::{Devices, Snapshot, StateError};
 use self::overview::Overview;
 use self::reload::Fixed;
 use self::shed::ShedLayer;
@@ -70,6 +75,14 @@ pub enum RunError {
     /// The connections to a server cannot be set up.
     #[error(transparent)]
     Upstream(#[from] UnusableUpstream),
+    /// The state cannot be kept.
+    #[error("the state {}: {source}", file.display())]
+    State {
+        /// Its file.
+        file: PathBuf,
+        /// What is wrong.
+        source: StateError,
+    },
     /// The session store cannot be used.
     #[error(transparent)]
     Store(#[from] StartError),
@@ -113,6 +126,7 @@ struct Shared<S> {
     limits: Limits,
     unwrapping: Unwrapping,
     device_key: DeviceKey,
+    devices: Devices,
     intake: Intake,
     fixed: Fixed,
     generation: AtomicU64,
@@ -147,6 +161,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Gateway<S> {
                 limits: policy.limits.clone(),
                 unwrapping: Unwrapping::new(policy.unwrap_queue),
                 device_key: DeviceKey::new(&*surroundings.random)?,
+                devices: remembered(&policy.rollout)?,
                 surroundings,
                 intake: Intake::new(&policy.listeners),
                 fixed: Fixed::of(policy),
@@ -159,6 +174,16 @@ impl<S: SessionStore<Keys = SessionKeys>> Gateway<S> {
     /// The store of sessions.
     pub fn store(&self) -> &S {
         &self.shared.store
+    }
+
+    /// The devices that it has seen.
+    pub fn devices(&self) -> &Devices {
+        &self.shared.devices
+    }
+
+    /// What it knows of devices, and what its rules say of them.
+    pub fn snapshot(&self) -> Snapshot {
+        self.shared.devices.snapshot(&self.shared.current.load().rules, self.shared.surroundings.time.now())
     }
 
     /// What it counts.
@@ -198,6 +223,41 @@ impl<S: SessionStore<Keys = SessionKeys>> Gateway<S> {
             .service(self);
         server.serve(listener, stack, drain).await
     }
+}
+
+/// The register of devices, with what is known from before.
+fn remembered(rollout: &Rollout) -> Result<Devices, RunError> {
+    let Some(file) = &rollout.state else { return Ok(Devices::new(rollout.devices)) };
+    let snapshot = devices::load(file).map_err(|source| RunError::State { file: file.clone(), source })?;
+    Ok(snapshot.map_or_else(|| Devices::new(rollout.devices), |known| Devices::restored(rollout.devices, known)))
+}
+
+/// How often the state is written.
+const STATE_PERIOD: Duration = Duration::from_secs(60);
+
+/// Writes the state of a gateway now and then, until told to end, and once more then.
+async fn keep_state<S>(gateway: Gateway<S>, file: PathBuf, mut end: oneshot::Receiver<()>)
+where
+    S: SessionStore<Keys = SessionKeys>,
+{
+    loop {
+        let has_ended = tokio::time::timeout(STATE_PERIOD, &mut end).await.is_ok();
+        if let Err(error) = save_state(&gateway, &file).await {
+            warn!(file = %file.display(), %error, "the register of devices cannot be written");
+        }
+        if has_ended {
+            return;
+        }
+    }
+}
+
+async fn save_state<S>(gateway: &Gateway<S>, file: &Path) -> Result<(), StateError>
+where
+    S: SessionStore<Keys = SessionKeys>,
+{
+    let (snapshot, file) = (gateway.snapshot(), file.to_owned());
+    let saved = tokio::task::spawn_blocking(move || devices::save(&file, &snapshot)).await;
+    saved.unwrap_or_else(|error| Err(std::io::Error::other(error).into()))
 }
 
 /// What a policy says of connections.
@@ -244,6 +304,16 @@ async fn serve<S>(
 where
     S: SessionStore<Keys = SessionKeys>,
 {
+    let state = match &policy.rollout.state {
+        Some(file) => {
+            // A place that cannot be written to is told at once.
+            let saved = save_state(&gateway, file).await;
+            saved.map_err(|source| RunError::State { file: file.clone(), source })?;
+            let (end, ended) = oneshot::channel();
+            Some((end, tokio::spawn(keep_state(gateway.clone(), file.clone(), ended))))
+        }
+        None => None,
+    };
     let listeners = gateway.shared.intake.bind(true).await?;
     let window = match policy.admin.listen {
         Some(addr) => {
@@ -266,6 +336,10 @@ where
     }
     if let Some(window) = window {
         window.close().await;
+    }
+    if let Some((end, keeping)) = state {
+        drop(end);
+        let _ = keeping.await;
     }
     Ok(all)
 }

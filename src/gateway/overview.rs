@@ -44,4 +44,9 @@ impl<S: SessionStore<Keys = SessionKeys>> Subject for Overview<S> {
         let routes: Vec<_> = current.lanes.iter().map(|lane| json!({ "path": lane.route.path })).collect();
         json!({ "routes": routes })
     }
+
+    fn devices(&self) -> Option<Value> {
+        // What serde made of it, it makes a value of.
+        serde_json::to_value(self.gateway.snapshot()).ok()
+    }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracing::info;
 
+use super::devices::Speech;
 use super::ladder::{Declined, Objection};
 use super::metrics::{Metrics, Outcome};
 use crate::policy;
@@ -87,6 +88,8 @@ pub(super) struct Record {
     pub(super) recipient: Option<String>,
     pub(super) number: Option<Number>,
     pub(super) device: Option<Device>,
+    /// The device's own name, which is not for logs, and how its message came, for the register.
+    pub(super) sighted: Option<(Vec<u8>, Speech)>,
     /// The sealed session was told its end.
     pub(super) end: bool,
     /// Bytes of the request's body.
@@ -118,6 +121,7 @@ impl Record {
             recipient: None,
             number: None,
             device: None,
+            sighted: None,
             end: false,
             received: 0,
             message: None,

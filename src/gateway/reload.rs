@@ -5,7 +5,7 @@
 //! to the end of the process: a change to it is told in [`Applied::kept`].
 
 use super::current::UnusableUpstream;
-use crate::policy::{GatewayPolicy, Limits, LogFormat, Store};
+use crate::policy::{GatewayPolicy, Limits, LogFormat, Rollout, Store};
 use crate::session;
 
 /// What came of a reload that was applied.
@@ -33,6 +33,7 @@ pub(super) struct Fixed {
     limits: Limits,
     unwrap_queue: usize,
     log_format: LogFormat,
+    rollout: Rollout,
 }
 
 impl Fixed {
@@ -43,6 +44,7 @@ impl Fixed {
             limits: policy.limits.clone(),
             unwrap_queue: policy.unwrap_queue,
             log_format: policy.log.format,
+            rollout: policy.rollout.clone(),
         }
     }
 
@@ -73,7 +75,12 @@ impl Fixed {
             ("limits.drain", ours.drain == theirs.drain),
             ("limits.unwrap_queue", self.unwrap_queue == policy.unwrap_queue),
         ];
-        let others = [("log.format", self.log_format == policy.log.format)];
+        let (ours, theirs) = (&self.rollout, &policy.rollout);
+        let others = [
+            ("log.format", self.log_format == policy.log.format),
+            ("rollout.state", ours.state == theirs.state),
+            ("rollout.devices", ours.devices == theirs.devices),
+        ];
         let all = others.into_iter().chain(sessions).chain(limits);
         all.filter(|(_, same)| !same).map(|(key, _)| key).collect()
     }

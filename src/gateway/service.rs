@@ -200,7 +200,9 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
         // What has begun is brought to its end, whether the client is there to hear of it or not: a number that was
         // accepted is answered, and the answer kept.
         let exchange = tokio::spawn(async move {
+            let address = address(&parts.extensions);
             let response = self.answer(&lane, incoming, parts, body, &mut record).await;
+            self.register(&lane, address, &record);
             finish(record, response)
         });
         exchange.await.unwrap_or_else(|_| {

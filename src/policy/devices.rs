@@ -12,7 +12,7 @@ use super::value::{nonempty_list, text};
 pub struct Devices(Vec<WildMatch>);
 
 /// No name of a device is longer, in bytes: one that is, matches no pattern.
-const LONGEST: usize = 1024;
+const LONGEST: usize = 256;
 
 const ALLOWED: &str = "a pattern of a Source LocURI, such as \"IMEI:49*\"";
 

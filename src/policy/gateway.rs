@@ -11,6 +11,7 @@ use super::fault::{Cause, Conflict};
 use super::keys::{self, Recipient};
 use super::listener::Listener;
 use super::reader::Section;
+use super::rollout::Rollout;
 use super::rules::Rules;
 use super::secrets::{self, Secret};
 use super::store::Store;
@@ -61,6 +62,8 @@ pub struct GatewayPolicy {
     pub routes: Vec<Route>,
     /// What happens to messages that are not sealed.
     pub rules: Rules,
+    /// What is kept while devices move over.
+    pub rollout: Rollout,
     /// Where operators look in.
     pub admin: Admin,
     /// How logs are written.
@@ -173,6 +176,7 @@ impl GatewayPolicy {
             section.finish();
         }
         let rules = Rules::read(&mut root, &paths);
+        let rollout = Rollout::read(root.section("rollout"));
         routes.sort_by_key(|route: &Route| std::cmp::Reverse(route.path.len()));
         root.finish();
 
@@ -200,6 +204,7 @@ impl GatewayPolicy {
             dangers: dangers.collect(),
             routes,
             rules,
+            rollout,
             admin,
             log,
         })

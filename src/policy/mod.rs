@@ -20,11 +20,12 @@ mod gateway;
 mod keys;
 mod listener;
 mod reader;
+mod rollout;
 mod rules;
 mod secrets;
 mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tls;
 mod value;
 
@@ -44,6 +45,7 @@ pub use gateway::{GatewayPolicy, HostField, Route};
 pub use keys::{Recipient, read_public_half};
 pub use listener::{ListenAddr, Listener, is_public};
 pub use reader::Environment;
+pub use rollout::Rollout;
 pub use rules::{Decision, Ending, Miss, Plaintext, PlaintextPermit, Rule, Rules, Subject};
 pub use secrets::{SECRET_SUFFIX, Secret};
 pub use store::Store;

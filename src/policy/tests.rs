@@ -75,7 +75,7 @@ fn gateway_in(dir: &TempDir, text: &str) -> Result<GatewayPolicy, Faults> {
 }
 
 /// The policy of a gateway with the route `/sync`, and what follows it.
-pub(super) fn gateway_with(rest: &str) -> GatewayPolicy {
+pub(crate) fn gateway_with(rest: &str) -> GatewayPolicy {
     gateway_in(&keys(), &format!("{SMALL_GATEWAY}{rest}")).unwrap_or_else(|faults| panic!("{faults}\n{rest}"))
 }
 
