@@ -14,3 +14,4 @@ mod kills;
 mod legacy;
 mod outages;
 mod terminal;
+mod trips;

@@ -11,8 +11,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     pub(super) session: Arc<Session<SessionKeys>>,
-    /// If it had its second request, so that no other pushes it out: the last second in which it is known to live.
-    pub(super) established_until: Option<UnixTime>,
+    /// The last second in which it is known to live, if no other pushes it out before its second request.
+    pub(super) until: UnixTime,
     /// No number up to this one can be new.
     pub(super) highest: Number,
 }
@@ -72,7 +72,7 @@ mod tests {
             source: IpAddr::from([192, 0, 2, 1]),
         };
         let session = Arc::new(Session { facts, keys: Arc::new(SessionKeys::meaningless(sid)) });
-        Known { session, established_until: None, highest: Number::ZERO }
+        Known { session, until: UnixTime(60), highest: Number::ZERO }
     }
 
     #[test]

@@ -235,11 +235,11 @@ impl RedisStore {
         self.0.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known of a session that another cannot have pushed out and that lives at this time.
+    /// What is known of a session that lives at this time, as far as one can see from here. Another replica may have pushed
+    /// it out, if it had no second request yet; who accepts its first number will see.
     fn known(&self, sid: Sid, now: UnixTime) -> Option<Known> {
         let mut cache = self.cache();
-        let known = cache.find(sid)?;
-        known.established_until.is_some_and(|until| now <= until).then(|| known.clone())
+        cache.find(sid).filter(|known| now <= known.until).cloned()
     }
 
     /// Asks for a session.
@@ -249,7 +249,7 @@ impl RedisStore {
             self.cache().remove(sid);
             return Err(refused);
         }
-        let (record, until, established) = (reply.bytes()?, reply.time()?, reply.integer()? == 1);
+        let (record, until) = (reply.bytes()?, reply.time()?);
         let highest = Number::new(reply.integer()?).unwrap_or(Number::MAX);
         let cached = self.cache().find(sid).map(|known| Arc::clone(&known.session));
         let session = match cached {
@@ -262,7 +262,7 @@ impl RedisStore {
                 })?)
             }
         };
-        let known = Known { session: Arc::clone(&session), established_until: established.then_some(until), highest };
+        let known = Known { session: Arc::clone(&session), until, highest };
         self.cache().insert(sid, known);
         Ok(session)
     }
@@ -340,7 +340,7 @@ impl RedisStore {
                     let accepted = Accepted { store: self.clone(), session, number, attempt, now, completed: false };
                     let until = reply.time()?;
                     if let Some(known) = self.cache().find(sid) {
-                        known.established_until = Some(until);
+                        known.until = until;
                         known.highest = known.highest.max(number);
                     }
                     Ok(Outcome::Accepted((accepted, reply)))
@@ -381,7 +381,7 @@ impl RedisStore {
         match done {
             Ok(until) => {
                 if let Some(known) = self.cache().find(sid) {
-                    known.established_until = Some(until);
+                    known.until = until;
                 }
                 self.0.answers.notify_waiters();
             }
@@ -574,6 +574,9 @@ impl SessionStore for RedisStore {
             Refused::StoreUnavailable
         })?;
         reply.word()?;
+        if let Ok(pushed_out) = <[u8; 16]>::try_from(reply.bytes()?) {
+            self.cache().remove(Sid(pushed_out));
+        }
         Ok(Reserved { store: self.clone(), facts, now, begun: false })
     }
 
@@ -591,9 +594,10 @@ impl SessionStore for RedisStore {
         // Its place is gone if the server is another one by now.
         reply.word().map_err(|_| Refused::StoreUnavailable)?;
         reserved.begun = true;
+        let until = reply.time()?;
         let sid = facts.sid;
         let session = Arc::new(Session { facts, keys });
-        self.cache().insert(sid, Known { session, established_until: None, highest: Number::ZERO });
+        self.cache().insert(sid, Known { session, until, highest: Number::ZERO });
         Ok(())
     }
 

@@ -362,3 +362,17 @@ fn addresses_are_read_and_shown_without_their_passwords() {
         assert_eq!(text.parse::<Address>(), Err(InvalidAddress), "{text}");
     }
 }
+
+#[tokio::test]
+async fn a_session_that_another_replica_pushed_out_takes_no_number() {
+    let key = random_key();
+    let limits = Limits { sessions: 1, ..Limits::default() };
+    let (a, b) = (replica(&key, limits.clone(), UnixTime(0)).await, replica(&key, limits, UnixTime(0)).await);
+    let (first, second) = (Sid([1; 16]), Sid([2; 16]));
+    begin(&a, first).await;
+    begin(&b, second).await;
+    // The one that began it may not have heard; who is asked to accept its number has.
+    assert!(matches!(a.accept(first, number(1), [1; 32], T0).await, Err(Refused::SessionUnknown)));
+    assert!(matches!(a.find(first, T0).await, Err(Refused::SessionUnknown)));
+    accept(&a, second, 1, 1).await;
+}

@@ -161,7 +161,7 @@ end
 
 local steps = {}
 
--- The cap under its kid is an argument, for there are two.
+-- The cap under its kid is an argument, for there are two. Tells who was pushed out, if somebody was.
 function steps.reserve(sid, source, kid, per_kid)
   local function refusal()
     if redis.call('EXISTS', at .. 'session:' .. sid) == 1 then return 'sid-taken' end
@@ -172,8 +172,9 @@ function steps.reserve(sid, source, kid, per_kid)
   if redis.call('ZCARD', at .. 'deadlines') >= limits.sessions or refusal() then sweep(256) end
   local refused = refusal()
   if refused then return { refused } end
+  local oldest = ''
   if redis.call('ZCARD', at .. 'deadlines') >= limits.sessions then
-    local oldest = redis.call('ZRANGE', at .. 'pending', 0, 0)[1]
+    oldest = redis.call('ZRANGE', at .. 'pending', 0, 0)[1]
     if not oldest then return { 'sessions-full' } end
     remove(oldest)
   end
@@ -185,7 +186,7 @@ function steps.reserve(sid, source, kid, per_kid)
   tally('kid:' .. kid, 1)
   schedule(load(sid))
   for _, key in ipairs({ 'deadlines', 'pending', 'whose', 'tally', 'place' }) do expire(at .. key) end
-  return { 'done' }
+  return { 'done', oldest }
 end
 
 function steps.release(sid)
@@ -202,15 +203,14 @@ function steps.begin(sid, record, ending)
   redis.call('ZADD', at .. 'pending', place(), sid)
   expire(at .. 'pending')
   schedule(s)
-  return { 'done' }
+  return { 'done', deadline(s) }
 end
 
 function steps.find(sid)
   sweep(8)
   local s = find(sid)
   if not s then return { 'session-unknown' } end
-  local established = s.phase == 'established' and 1 or 0
-  return { 'found', redis.call('HGET', s.key, 'record'), deadline(s), established, s.highest }
+  return { 'found', redis.call('HGET', s.key, 'record'), deadline(s), s.highest }
 end
 
 function steps.probe(sid, number, digest)
