@@ -219,6 +219,12 @@ pub enum Conflict {
     /// Several servers, of which nobody knows which is the master.
     #[error("several servers are sentinels, which know the master by a name; missing: sessions.store_sentinel")]
     ServersWithoutSentinel,
+    /// Sentinels and the master are asked in one way.
+    #[error("found servers with TLS and without; allowed: \"rediss://…\" for all, or for none")]
+    SomeServersWithoutTls,
+    /// Certificates that nobody looks at.
+    #[error("certificates count with TLS only, and no server has it; allowed: with \"rediss://…\" in sessions.store")]
+    CaWithoutTls,
     /// RespURI is to be replaced, but by nothing.
     #[error("server_names are replaced by the gateway's public URL; missing: gateway.public_url")]
     NamesWithoutPublicUrl,

@@ -8,6 +8,7 @@ use super::keys;
 use super::reader::{Section, Setting};
 use super::value::{duration, nonempty_list, text};
 use crate::crypto::CryptoProvider;
+use crate::net::tls::Trust;
 use crate::seal::StoreKey;
 use crate::session::redis::{Address, Settings};
 
@@ -69,6 +70,13 @@ impl Store {
         if servers.len() > 1 && sentinel.is_none() {
             section.report("store", Cause::Conflict(Conflict::ServersWithoutSentinel));
         }
+        let over_tls = servers.iter().filter(|server| server.is_tls()).count();
+        if over_tls != 0 && over_tls != servers.len() {
+            section.report("store", Cause::Conflict(Conflict::SomeServersWithoutTls));
+        }
+        if ca.is_some() && over_tls == 0 {
+            section.report("store_ca", Cause::Conflict(Conflict::CaWithoutTls));
+        }
         let key = Arc::new(key?);
         Some(Self::Redis(Box::new(Settings { servers, sentinel, ca, key, timeout, start_timeout })))
     }
@@ -87,9 +95,10 @@ fn store_key(setting: &Setting<'_>, provider: &dyn CryptoProvider) -> Option<Sto
 
 fn certificates(setting: &Setting<'_>) -> Option<Vec<u8>> {
     let file = keys::path(setting, CA_ALLOWED)?;
-    match keys::read(&file) {
-        Ok((text, _)) if text.contains("-----BEGIN CERTIFICATE-----") => Some(text.as_bytes().to_vec()),
-        Ok(_) => setting.refuse(CA_ALLOWED),
-        Err(cause) => setting.report(cause),
-    }
+    let pem = keys::read(&file).map(|(text, _)| text.as_bytes().to_vec());
+    let judged = pem.and_then(|pem| match Trust::from_pem(&pem) {
+        Ok(_) => Ok(pem),
+        Err(error) => Err(Cause::Unreadable { file, error: error.to_string() }),
+    });
+    judged.map_or_else(|cause| setting.report(cause), Some)
 }

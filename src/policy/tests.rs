@@ -784,6 +784,7 @@ fn gateway_with_store(lines: &str) -> (TempDir, Result<GatewayPolicy, Faults>) {
     let dir = keys();
     fs::write(dir.path().join("store.key"), STORE_KEY).unwrap();
     set_mode(&dir, "store.key", 0o600);
+    fs::write(dir.path().join("ca.pem"), rcgen::generate_simple_self_signed(Vec::new()).unwrap().cert.pem()).unwrap();
     let text = SMALL_GATEWAY.replacen("[[route]]", &format!("[sessions]\n{lines}\n[[route]]"), 1);
     let policy = gateway_in(&dir, &text);
     (dir, policy)
@@ -816,7 +817,12 @@ fn a_store_that_cannot_be_is_refused() {
         ("store = [\"memory\", \"redis://a\"]\nstore_key = \"store.key\"", &["sessions.store: found \"memory\" among"]),
         ("store = [\"redis://a\", \"redis://b\"]\nstore_key = \"store.key\"", &["missing: sessions.store_sentinel"]),
         ("store = \"redis://a\"\nstore_key = \"gateway.pem\"", &["not a store key"]),
-        ("store = \"redis://a\"\nstore_key = \"store.key\"\nstore_ca = \"store.key\"", &["a file of certificates"]),
+        ("store = \"rediss://a\"\nstore_key = \"store.key\"\nstore_ca = \"store.key\"", &["no certificate in it"]),
+        ("store = \"redis://a\"\nstore_key = \"store.key\"\nstore_ca = \"ca.pem\"", &["count with TLS only"]),
+        (
+            "store = [\"redis://a\", \"rediss://b\"]\nstore_key = \"store.key\"\nstore_sentinel = \"m\"",
+            &["found servers with TLS and without"],
+        ),
     ] {
         let (dir, policy) = gateway_with_store(lines);
         let shown = shown(&dir, &policy.expect_err(lines));

@@ -1,4 +1,4 @@
-//! A Redis of a test's own.
+//! A Redis of a test's own, and sentinels that watch over several.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -33,6 +33,20 @@ impl Redis {
         redis
     }
 
+    /// Starts a sentinel under this name, which knows the master at this port of loopback as `fleet`, and needs another's
+    /// word before it replaces it.
+    pub async fn sentinel(dir: &Path, name: &str, master: u16, options: &[&str]) -> Self {
+        let file = dir.join(name).with_extension("conf");
+        let told = format!(
+            "sentinel monitor fleet 127.0.0.1 {master} 2\nsentinel down-after-milliseconds fleet 500\n\
+             sentinel failover-timeout fleet 3000\n"
+        );
+        // It writes into this file what it learns.
+        std::fs::write(&file, told).unwrap();
+        let options = [&[file.to_str().unwrap(), "--sentinel"], options].concat();
+        Self::with(dir, name, &options).await
+    }
+
     /// Where clients find it.
     pub fn url(&self) -> String {
         format!("redis://{}", self.addr)
@@ -42,8 +56,13 @@ impl Redis {
     pub async fn restart(&mut self) {
         self.program = None;
         let mut command = Command::new("redis-server");
-        command.current_dir(&self.dir).args(["--bind", "127.0.0.1", "--port", &self.addr.port().to_string()]);
-        command.args(["--daemonize", "no", "--appendonly", "no"]).args(&self.options);
+        // A file comes before all options.
+        let (files, options) =
+            self.options.split_at(usize::from(self.options.iter().any(|option| option == "--sentinel")));
+        command.current_dir(&self.dir).args(files);
+        command
+            .args(["--bind", "127.0.0.1", "--port", &self.addr.port().to_string(), "--daemonize", "no"])
+            .args(options);
         let mut program = Program::spawn(command, &self.dir, "redis");
         program.accepting(self.addr).await;
         self.program = Some(program);

@@ -13,5 +13,8 @@ mod gateways;
 mod kills;
 mod legacy;
 mod outages;
+mod pki;
+mod sentinels;
 mod terminal;
+mod tls;
 mod trips;

@@ -1,8 +1,11 @@
 //! The way to the server: one multiplexed connection, made anew when it broke, and steps that end in bounded time.
 
 use std::{
-    fmt, mem,
-    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    fmt,
+    sync::{
+        Arc, Mutex as StdMutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -23,6 +26,10 @@ use crate::session::UnixTime;
 /// goes over the same connection, and thus comes after what may still be on its way.
 const SILENCES: u32 = 2;
 
+/// How long the search for the master may take, whoever still waits for it. A sentinel that does not answer holds it up,
+/// perhaps longer than a step may take.
+const SEARCH: Duration = Duration::from_secs(10);
+
 /// A step was not done, as far as one can see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failed {
@@ -40,16 +47,11 @@ enum Source {
     Sentinels(Mutex<SentinelClient>),
 }
 
+#[derive(Clone)]
 struct Current {
     connection: MultiplexedConnection,
     /// By which name the server knows the script.
-    script: String,
-    generation: u64,
-}
-
-#[derive(Default)]
-struct State {
-    current: Option<Current>,
+    script: Arc<str>,
     generation: u64,
 }
 
@@ -59,7 +61,10 @@ pub(super) struct Link {
     namespace: String,
     /// The steps, as one script.
     script: String,
-    state: Mutex<State>,
+    current: StdMutex<Option<Current>>,
+    generations: AtomicU64,
+    /// Held by who looks for the master.
+    searching: Arc<Mutex<()>>,
     silences: AtomicU32,
     down: AtomicBool,
 }
@@ -81,7 +86,9 @@ impl Link {
             timeout: settings.timeout,
             namespace,
             script,
-            state: Mutex::default(),
+            current: StdMutex::default(),
+            generations: AtomicU64::new(0),
+            searching: Arc::default(),
             silences: AtomicU32::new(0),
             down: AtomicBool::new(false),
         })
@@ -89,7 +96,7 @@ impl Link {
 
     /// Takes one step, and gives the items of its answer.
     pub(super) async fn step(
-        &self,
+        self: &Arc<Self>,
         step: &'static str,
         now: UnixTime,
         replica: &str,
@@ -98,13 +105,13 @@ impl Link {
         let until = Instant::now() + self.timeout;
         loop {
             let connected = timeout_at(until, self.connected()).await;
-            let (mut connection, script, generation) = match connected {
+            let Current { mut connection, script, generation } = match connected {
                 Ok(Ok(connected)) => connected,
                 Ok(Err(error)) => return Err(self.failed(step, &error.to_string(), Failed::NotSent)),
                 Err(_) => return Err(self.failed(step, "no connection in time", Failed::NotSent)),
             };
             let mut command = redis::cmd("EVALSHA");
-            command.arg(script).arg(1).arg(&self.namespace).arg(step).arg(now.0).arg(replica);
+            command.arg(&*script).arg(1).arg(&self.namespace).arg(step).arg(now.0).arg(replica);
             for arg in args {
                 command.arg(arg);
             }
@@ -119,16 +126,16 @@ impl Link {
                 }
                 Ok(Ok(_)) => return Err(self.failed(step, "an answer that is none of ours", Failed::Refused)),
                 // Somebody made it forget its scripts: a new connection begins with ours.
-                Ok(Err(error)) if error.code() == Some("NOSCRIPT") => self.forget(generation).await,
+                Ok(Err(error)) if error.code() == Some("NOSCRIPT") => self.forget(generation),
                 Ok(Err(error)) => {
                     // One that was demoted takes no steps: as when it is gone, the next step looks for the master again.
-                    self.forget(generation).await;
+                    self.forget(generation);
                     let failed = if error.code().is_some() { Failed::Refused } else { Failed::Unknown };
                     return Err(self.failed(step, &error.to_string(), failed));
                 }
                 Err(_) => {
                     if self.silences.fetch_add(1, Ordering::Relaxed) + 1 >= SILENCES {
-                        self.forget(generation).await;
+                        self.forget(generation);
                     }
                     return Err(self.failed(step, "no answer in time", Failed::Unknown));
                 }
@@ -137,41 +144,56 @@ impl Link {
     }
 
     /// What the server says about its memory.
-    pub(super) async fn memory(&self) -> RedisResult<String> {
+    pub(super) async fn memory(self: &Arc<Self>) -> RedisResult<String> {
         let ask = async {
-            let (mut connection, ..) = self.connected().await?;
+            let Current { mut connection, .. } = self.connected().await?;
             redis::cmd("INFO").arg("memory").query_async(&mut connection).await
         };
         tokio::time::timeout(self.timeout, ask).await.unwrap_or_else(|_| Err(late()))
     }
 
-    async fn connected(&self) -> RedisResult<(MultiplexedConnection, String, u64)> {
-        let mut state = self.state.lock().await;
-        if state.current.is_none() {
-            // Steps have a time limit of their own, which counts from before they wait for the connection.
-            let config =
-                AsyncConnectionConfig::new().set_connection_timeout(Some(self.timeout)).set_response_timeout(None);
-            let mut connection = match &self.source {
-                Source::Server(client) => client.get_multiplexed_async_connection_with_config(&config).await?,
-                Source::Sentinels(client) => client.lock().await.get_async_connection_with_config(&config).await?,
-            };
-            let script = load(&self.script).query_async(&mut connection).await?;
-            state.generation += 1;
-            self.silences.store(0, Ordering::Relaxed);
-            state.current = Some(Current { connection, script, generation: state.generation });
+    /// The connection that there is, or a new one.
+    async fn connected(self: &Arc<Self>) -> RedisResult<Current> {
+        if let Some(current) = self.current().clone() {
+            return Ok(current);
         }
-        match &state.current {
-            Some(current) => Ok((current.connection.clone(), current.script.clone(), current.generation)),
-            None => Err(late()),
+        let searching = Arc::clone(&self.searching).lock_owned().await;
+        if let Some(current) = self.current().clone() {
+            return Ok(current);
         }
+        let link = Arc::clone(self);
+        // On a task of its own: what a step that has waited long enough began is there for the next.
+        let search = tokio::spawn(async move {
+            let found = tokio::time::timeout(SEARCH, link.connect()).await.unwrap_or_else(|_| Err(late()));
+            if let Ok(current) = &found {
+                link.silences.store(0, Ordering::Relaxed);
+                *link.current() = Some(current.clone());
+            }
+            drop(searching);
+            found
+        });
+        search.await.unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn connect(&self) -> RedisResult<Current> {
+        // Steps have a time limit of their own, which counts from before they wait for the connection.
+        let config = AsyncConnectionConfig::new().set_connection_timeout(Some(self.timeout)).set_response_timeout(None);
+        let mut connection = match &self.source {
+            Source::Server(client) => client.get_multiplexed_async_connection_with_config(&config).await?,
+            Source::Sentinels(client) => client.lock().await.get_async_connection_with_config(&config).await?,
+        };
+        let script: String = load(&self.script).query_async(&mut connection).await?;
+        let generation = self.generations.fetch_add(1, Ordering::Relaxed);
+        Ok(Current { connection, script: script.into(), generation })
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<Current>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets the connection, unless that has been done already.
-    async fn forget(&self, generation: u64) {
-        let mut state = self.state.lock().await;
-        if state.current.as_ref().is_some_and(|current| current.generation == generation) {
-            drop(mem::take(&mut state.current));
-        }
+    fn forget(&self, generation: u64) {
+        self.current().take_if(|current| current.generation == generation);
     }
 
     fn failed(&self, step: &str, error: &str, failed: Failed) -> Failed {

@@ -94,7 +94,7 @@ struct Shared {
     provider: &'static dyn CryptoProvider,
     settings: Settings,
     limits: Limits,
-    link: Link,
+    link: Arc<Link>,
     /// By which name this replica is known, while it lives.
     replica: String,
     /// Tells one attempt at a number from another of this replica.
@@ -138,7 +138,7 @@ impl RedisStore {
         let store = Self(Arc::new(Shared {
             provider,
             settings,
-            link,
+            link: Arc::new(link),
             replica: hex(&replica),
             attempts: AtomicU64::new(0),
             cache: Mutex::new(Cache::new(limits.sessions.min(CACHED))),
