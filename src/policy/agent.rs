@@ -137,7 +137,8 @@ impl AgentPolicy {
         let (limits, message_limit) = Limits::read(&mut section);
         section.finish();
 
-        let admin = Admin::read(root.section("admin"), (Ipv4Addr::LOCALHOST, 9902).into());
+        let admin =
+            Admin::read(root.section("admin"), (Ipv4Addr::LOCALHOST, 9902).into(), dangerous.public_admin_listener);
         let log = Log::read(root.section("log"));
         root.finish();
 

@@ -14,6 +14,8 @@ pub enum Danger {
     NoKeyExchange,
     /// `dangerous.public_plaintext_listener = true`
     PublicPlaintextListener,
+    /// `dangerous.public_admin_listener = true`
+    PublicAdminListener,
     /// `route.dangerous.bind_sessions = false`, of the route with this path.
     UnboundSessions(String),
 }
@@ -24,6 +26,7 @@ impl Danger {
         match self {
             Self::NoKeyExchange => "dangerous.require_key_exchange",
             Self::PublicPlaintextListener => "dangerous.public_plaintext_listener",
+            Self::PublicAdminListener => "dangerous.public_admin_listener",
             Self::UnboundSessions(_) => "route.dangerous.bind_sessions",
         }
     }
@@ -39,6 +42,10 @@ impl fmt::Display for Danger {
             Self::PublicPlaintextListener => f.write_str(
                 "the agent may take plaintext from other machines: whoever is between them and this one can read and \
                  change it",
+            ),
+            Self::PublicAdminListener => f.write_str(
+                "the window for operators may be open to other machines: it has no password, and whoever can connect may look \
+                 and ask for a reload",
             ),
             Self::UnboundSessions(route) => write!(
                 f,
@@ -64,27 +71,26 @@ impl Section<'_> {
 pub(super) struct Dangerous {
     pub(super) require_exchange: bool,
     pub(super) public_plaintext_listener: bool,
+    pub(super) public_admin_listener: bool,
 }
 
 impl Dangerous {
-    pub(super) fn read_gateway(mut section: Section<'_>) -> Self {
-        let dangerous =
-            Self { require_exchange: Self::require_exchange(&mut section), public_plaintext_listener: false };
-        section.finish();
-        dangerous
+    pub(super) fn read_gateway(section: Section<'_>) -> Self {
+        Self::read(section, |_| false)
     }
 
-    pub(super) fn read_agent(mut section: Section<'_>) -> Self {
+    pub(super) fn read_agent(section: Section<'_>) -> Self {
+        Self::read(section, |section| section.or("public_plaintext_listener", false, boolean))
+    }
+
+    fn read(mut section: Section<'_>, public_plaintext_listener: impl FnOnce(&mut Section<'_>) -> bool) -> Self {
         let dangerous = Self {
-            require_exchange: Self::require_exchange(&mut section),
-            public_plaintext_listener: section.or("public_plaintext_listener", false, boolean),
+            require_exchange: section.or("require_key_exchange", true, boolean),
+            public_plaintext_listener: public_plaintext_listener(&mut section),
+            public_admin_listener: section.or("public_admin_listener", false, boolean),
         };
         section.finish();
         dangerous
-    }
-
-    fn require_exchange(section: &mut Section<'_>) -> bool {
-        section.or("require_key_exchange", true, boolean)
     }
 
     /// What is given up.
@@ -92,6 +98,7 @@ impl Dangerous {
         let all = [
             (!self.require_exchange, Danger::NoKeyExchange),
             (self.public_plaintext_listener, Danger::PublicPlaintextListener),
+            (self.public_admin_listener, Danger::PublicAdminListener),
         ];
         all.into_iter().filter_map(|(used, danger)| used.then_some(danger)).collect()
     }

@@ -158,7 +158,8 @@ impl GatewayPolicy {
         let unwrap_queue = section.or("unwrap_queue", 64, count(1..=100_000));
         section.finish();
 
-        let admin = Admin::read(root.section("admin"), (Ipv4Addr::LOCALHOST, 9901).into());
+        let admin =
+            Admin::read(root.section("admin"), (Ipv4Addr::LOCALHOST, 9901).into(), dangerous.public_admin_listener);
 
         let log = Log::read(root.section("log"));
 

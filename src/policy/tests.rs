@@ -912,6 +912,27 @@ fn an_agent_takes_plaintext_from_other_machines_only_if_the_policy_says_how_dang
 }
 
 #[test]
+fn the_operators_window_is_open_to_others_only_if_the_policy_says_how_dangerous_that_is() {
+    let table = "version = 1\n";
+    for small in [SMALL_GATEWAY, SMALL_AGENT] {
+        let dir = keys();
+        let with = |tables: &str| {
+            let text = small.replace(table, &format!("{table}{tables}"));
+            Policy::parse(&dir.path().join("p.toml"), &text, &no_env())
+        };
+        let admin = "[admin]\nlisten = '0.0.0.0:9901'\n";
+        let faults = with(admin).unwrap_err().to_string();
+        assert!(faults.contains("public_admin_listener = true in [dangerous]"), "{faults}");
+        let (admin, dangers) = match with(&format!("{admin}[dangerous]\npublic_admin_listener = true\n")).unwrap() {
+            Policy::Gateway(policy) => (policy.admin, policy.dangers),
+            Policy::Agent(policy) => (policy.admin, policy.dangers),
+        };
+        assert_eq!(admin.listen, Some("0.0.0.0:9901".parse().unwrap()));
+        assert_eq!(dangers, [Danger::PublicAdminListener]);
+    }
+}
+
+#[test]
 fn keys_that_became_dangerous_say_where_they_are_now() {
     let old = format!("{SMALL_GATEWAY}bind_sessions = false\n[crypto]\nrequire_key_exchange = true\n");
     assert_faults(
