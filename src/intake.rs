@@ -113,8 +113,10 @@ impl Intake {
     /// Goes on with the certificates, keys and client CAs that `listeners` name. Connections that are there stay as they
     /// are; sessions of TLS are not resumed over the change.
     pub fn replace_tls(&self, listeners: &[policy::Listener]) {
-        for Place { listener, tls } in &*self.places {
-            let next = listeners.iter().find(|next| next.address == listener.address);
+        for (n, Place { listener, tls }) in self.places.iter().enumerate() {
+            let is_it = |next: &&policy::Listener| next.address == listener.address;
+            // By its place first: of several addresses with port 0, none is told from another.
+            let next = listeners.get(n).filter(is_it).or_else(|| listeners.iter().find(is_it));
             if let (Some(cell), Some(next)) = (tls, next.and_then(|next| next.tls.as_ref()))
                 && **cell.load() != next.tls
             {

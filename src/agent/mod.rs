@@ -267,7 +267,7 @@ pub async fn run(policy: AgentPolicy, drain: Drain) -> Result<Drained, RunError>
         None => None,
     };
     let servers = listeners.into_iter().map(|listener| {
-        info!(addr = %listener.name(), gateway, provider = agent.shared.policy.provider.name(), "listening");
+        info!(addr = %listener.name(), tls = listener.is_secured(), gateway, provider = agent.shared.policy.provider.name(), "listening");
         let (agent, drain) = (agent.clone(), drain.clone());
         tokio::spawn(async move { agent.serve(listener, drain).await })
     });

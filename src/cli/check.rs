@@ -39,6 +39,9 @@ pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Exit> {
             if let Some(warning) = RSA_TIMING_WARNING {
                 complain(warning);
             }
+            for listener in policy.exposed() {
+                complain(format_args!("warning: {}: {}", listener.address, gateway::EXPOSED));
+            }
             for ending in policy.rules.endings(WallClock.now()) {
                 complain(format_args!("warning: {ending}"));
             }

@@ -37,11 +37,18 @@ pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Exit> {
         warn!("{warning}");
     }
     serve::warn_of(&policy.dangers);
+    for listener in policy.exposed() {
+        warn!(addr = %listener.address, "{EXPOSED}");
+    }
     for ending in policy.rules.endings(WallClock.now()) {
         warn!(rule = ending.rule, until = %ending.until, "{ending}");
     }
     serve::serve(|drain| gateway::run(policy, None, drain), exit)
 }
+
+/// What is to be said of a listener over which plaintext may come.
+pub(super) const EXPOSED: &str = "the listener takes plaintext HTTP from other machines, and a [[rule]] takes messages that are \
+     not sealed: unsealed messages may come over it and be read on the way; give it tls";
 
 /// The exit of a gateway that does not run.
 pub(super) fn exit(error: &RunError) -> Exit {

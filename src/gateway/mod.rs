@@ -323,7 +323,7 @@ where
         None => None,
     };
     let servers = listeners.into_iter().map(|listener| {
-        info!(addr = %listener.name(), routes = policy.routes.len(), provider = policy.provider.name(), "listening");
+        info!(addr = %listener.name(), tls = listener.is_secured(), routes = policy.routes.len(), provider = policy.provider.name(), "listening");
         tokio::spawn(gateway.clone().serve(listener, drain.clone()))
     });
     let servers: Vec<_> = servers.collect();

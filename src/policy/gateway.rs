@@ -12,7 +12,7 @@ use super::keys::{self, Recipient};
 use super::listener::Listener;
 use super::reader::Section;
 use super::rollout::Rollout;
-use super::rules::Rules;
+use super::rules::{Plaintext, Rules};
 use super::secrets::{self, Secret};
 use super::store::Store;
 use super::tls::{self, ClientPattern};
@@ -116,6 +116,15 @@ impl GatewayPolicy {
     /// The route of a request to the gateway, by its path: the longest that fits.
     pub fn route(&self, path: &str) -> Option<&Route> {
         self.routes.iter().find(|route| has_prefix(path, &route.path))
+    }
+
+    /// The listeners over which unsealed messages may come and be read on the way: some rule takes them, others than this
+    /// machine reach the listener, and it speaks no TLS.
+    pub fn exposed(&self) -> impl Iterator<Item = &Listener> {
+        let takes_plaintext = self.rules.iter().any(|rule| rule.plaintext != Plaintext::Require);
+        self.listeners
+            .iter()
+            .filter(move |listener| takes_plaintext && listener.is_plaintext() && listener.address.is_public())
     }
 
     pub(super) fn read(mut root: Section<'_>) -> Option<Self> {

@@ -58,6 +58,11 @@ impl ListenAddr {
         address.parse().ok().map(Self::Tcp)
     }
 
+    /// Whether the system chooses what it is.
+    const fn is_chosen(&self) -> bool {
+        matches!(self, Self::Tcp(address) if address.port() == 0)
+    }
+
     /// Whether another machine can reach it, as far as that is known before it is bound.
     pub fn is_public(&self) -> bool {
         match self {
@@ -135,7 +140,8 @@ impl Listener {
         for mut section in sections {
             let listener = Self::read(&mut section);
             if let (Some(listener), Some(setting)) = (&listener, section.find("address")) {
-                if listeners.iter().any(|known| known.address == listener.address) {
+                let is_same = |known: &Self| known.address == listener.address && !listener.address.is_chosen();
+                if listeners.iter().any(is_same) {
                     setting.report::<()>(Cause::Twice { found: setting.found() });
                 }
                 permitted(&setting, listener);

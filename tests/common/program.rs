@@ -24,10 +24,15 @@ pub struct Program {
 
 impl Program {
     /// Starts `command`, with its output in `DIR/NAME.log`.
-    pub fn spawn(mut command: Command, dir: &Path, name: &str) -> Self {
+    pub fn spawn(command: Command, dir: &Path, name: &str) -> Self {
+        Self::spawn_with(command, Stdio::null(), dir, name)
+    }
+
+    /// As [`Program::spawn`], with this standard input.
+    pub fn spawn_with(mut command: Command, stdin: Stdio, dir: &Path, name: &str) -> Self {
         let log = dir.join(name).with_extension("log");
         let out = File::create(&log).unwrap();
-        command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out).process_group(0);
+        command.stdin(stdin).stdout(out.try_clone().unwrap()).stderr(out).process_group(0);
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Self { child, log }
     }

@@ -13,7 +13,9 @@ mod common;
 mod drain;
 #[path = "../gateway/http.rs"]
 mod http;
+mod listeners;
 mod packages;
+mod pki;
 mod rollout;
 #[path = "../gateway/server.rs"]
 mod server;
