@@ -280,7 +280,7 @@ async fn http_2_and_http_1_1_are_agreed_on_by_alpn() {
 async fn curl_gets_through_tls_with_http_2() {
     let secure = Secure::new().await;
     let mut command = Command::new("curl");
-    command.args(["--silent", "--show-error", "--http2", "--noproxy", "*", "--cacert", "ca.pem"]);
+    command.args(["--disable", "--silent", "--show-error", "--http2", "--noproxy", "*", "--cacert", "ca.pem"]);
     command.args(["--write-out", "%{http_version} %{http_code}", "--output", "answer.json"]);
     command.args(["--resolve", &format!("{SERVER}:{}:127.0.0.1", secure.tls.port())]);
     command.arg(format!("https://{SERVER}:{}/.well-known/syncseal", secure.tls.port()));
