@@ -72,7 +72,7 @@ pub(super) struct Known {
     table: String,
     key: &'static str,
     /// The variable that overrides it.
-    variable: Option<String>,
+    pub(super) variable: Option<String>,
 }
 
 impl Known {

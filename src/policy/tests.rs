@@ -1,5 +1,7 @@
 //! Wrong policies with their faults, the documented files, and what values come out.
 
+mod reference;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
