@@ -867,13 +867,13 @@ async fn run_says_what_cannot_be_bound_and_ends_when_it_is_drained() {
     let mut policy = policy("127.0.0.1:9".parse().unwrap());
     policy.listeners = vec![taken.local_addr().unwrap().into()];
     let trigger = Trigger::new();
-    let error = agent::run(policy.clone(), trigger.subscribe()).await.unwrap_err();
+    let error = agent::run(policy.clone(), None, drop, trigger.subscribe()).await.unwrap_err();
     let told = format!("cannot listen on {}: ", taken.local_addr().unwrap());
     assert!(matches!(error, agent::RunError::Bind(_)) && error.to_string().starts_with(&told), "{error}");
 
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     policy.listeners = vec![any.into(), any.into()];
-    let running = tokio::spawn(agent::run(policy, trigger.subscribe()));
+    let running = tokio::spawn(agent::run(policy, None, drop, trigger.subscribe()));
     trigger.drain();
     assert_eq!(running.await.unwrap().unwrap(), Drained::Clean);
 }

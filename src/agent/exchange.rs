@@ -18,6 +18,7 @@ use super::message::{self, Message};
 use super::offer::Offer;
 use super::record::{Decision, Record};
 use super::refuse::Trouble;
+use super::reload::Current;
 use super::{Place, Shared};
 use crate::seal::{
     InitParameters, InitRequest, PendingInit, Reason, Refusal, RefusalReason, SessionKeys, StartInitError,
@@ -64,6 +65,8 @@ impl Attempt<'_> {
 /// A client's request on its way.
 pub(super) struct Exchange<'a> {
     pub(super) shared: &'a Shared,
+    /// The policy that was in force when it began.
+    pub(super) current: &'a Current,
     pub(super) place: &'a Place,
     pub(super) message: &'a Message,
     pub(super) record: &'a mut Record,
@@ -103,7 +106,7 @@ impl<'a> Exchange<'a> {
     }
 
     fn first_attempt(&self) -> Result<Attempt<'a>, Trouble> {
-        let policy = &self.shared.policy;
+        let policy = &self.current.policy;
         let offer = Offer::first(policy).ok_or(Trouble::Internal)?;
         Ok(Attempt { offer, early: policy.early && self.message.may_go_early, may_change: true })
     }
@@ -115,7 +118,7 @@ impl<'a> Exchange<'a> {
                 self.record.decision = Decision::Early;
                 let issued = self.shared.time.now().0;
                 let request = self.init_request(attempt.offer, Some(issued))?;
-                let (seal, pending) = self.message.seal_early(request, &self.shared.extras)?;
+                let (seal, pending) = self.message.seal_early(request, &self.current.extras)?;
                 match self.send_early(unkeyed.early(seal, pending)).await? {
                     EarlyOutcome::Answered(given) => return Ok(given),
                     EarlyOutcome::Refused(again, refusal) => {
@@ -137,7 +140,7 @@ impl<'a> Exchange<'a> {
 
     /// An init request for what is offered; with a time of issue, of the early form.
     fn init_request(&self, offer: Offer<'_>, issued: Option<u64>) -> Result<InitRequest, StartInitError> {
-        let policy = &self.shared.policy;
+        let policy = &self.current.policy;
         let parameters = InitParameters {
             layer: policy.layer,
             alg: offer.alg,
@@ -152,7 +155,7 @@ impl<'a> Exchange<'a> {
     async fn handshake(&mut self, offer: Offer<'_>) -> Result<SessionKeys, Trouble> {
         let (seal, pending) = self.message.seal_handshake(self.init_request(offer, None)?)?;
         let reply = self.ask(&seal).await?;
-        let policy = &self.shared.policy;
+        let policy = &self.current.policy;
         let (keys, _, plain) = reply.establish(pending, policy.provider)?;
         plain.check_handshake(|content_type| message::form(content_type.to_str().ok()?, policy))?;
         Ok(keys)
@@ -168,7 +171,7 @@ impl<'a> Exchange<'a> {
             Err(trouble) => return Err(trouble),
         };
         let (pending, replied) = sent.reply().ok_or(Trouble::Internal)?;
-        let (keys, end, plain) = reply.establish(pending, self.shared.policy.provider)?;
+        let (keys, end, plain) = reply.establish(pending, self.current.policy.provider)?;
         self.record.sid = Some(keys.sid());
         let answer = self.answer(&plain, end);
         let given = answer.response.clone();
@@ -179,7 +182,7 @@ impl<'a> Exchange<'a> {
     /// Seals the message under the number whose turn it is, and sends it.
     async fn seal(&mut self, ready: Ready) -> Result<Given, Trouble> {
         self.record.decision = Decision::Sealed;
-        let sent = ready.seal(|keys, _, number| self.message.seal(keys, number, &self.shared.extras))?;
+        let sent = ready.seal(|keys, _, number| self.message.seal(keys, number, &self.current.extras))?;
         self.send(sent).await
     }
 
@@ -207,16 +210,17 @@ impl<'a> Exchange<'a> {
         self.record.sealed = Some(seal.len());
         let outgoing = self.message.outgoing()?;
         let asked = Instant::now();
-        let reply = self.shared.link.ask(&outgoing, seal, &self.shared.policy).await;
+        let reply = self.current.link.ask(&outgoing, seal, &self.current.policy).await;
         self.record.gateway += asked.elapsed();
         Ok(reply?)
     }
 
     /// What an opened response means for the client and for its SyncML session.
     fn answer(&mut self, plain: &Plain, end: bool) -> Answered<Given> {
-        let Self { shared, place, message, .. } = *self;
+        let Self { current: Current { policy, extras, .. }, place, message, .. } = *self;
         self.record.end = end;
-        let opened = Opened::read(plain, message, &shared.policy, &shared.extras, &place.public);
+        let public = policy.public_url.as_ref().unwrap_or(&place.public);
+        let opened = Opened::read(plain, message, policy, extras, public);
         self.record.refused(opened.refusal);
         let response = opened.response.unwrap_or_else(|trouble| {
             self.record.trouble(&trouble);

@@ -10,6 +10,8 @@
 //! gateway and back) → `answer` (what the client gets of an opened response). `refuse` says why a client gets no answer
 //! of its server's, `record` writes the one line of log that an exchange gets.
 //!
+//! `reload` is what a policy makes of all this, and how another takes its place.
+//!
 //! Sealing and opening are left to [`crate::seal`], which request is a resend and which number it has to
 //! [`crate::session::terminal`], sockets and HTTP to [`crate::net`].
 
@@ -23,6 +25,7 @@ mod offer;
 mod overview;
 mod record;
 mod refuse;
+mod reload;
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -30,8 +33,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
@@ -40,25 +45,25 @@ use tokio::sync::Semaphore;
 use tower::Service;
 use tracing::{error, info};
 
-use crate::admin::{self, Access};
+use crate::admin::{self, Access, ReloadSender};
 use crate::crypto::{RandomFailed, SecureRandom, SystemRandom};
 use crate::intake::{BindError, Intake};
 use crate::net::drain::Drain;
 use crate::net::server::{self, Drained, Listener, Peer, Server};
-use crate::policy::AgentPolicy;
-use crate::seal::Extras;
+use crate::policy::{self, AgentPolicy, Applied};
 use crate::seal::resp_uri::{Origin, Scheme};
 use crate::session::{DeviceKey, TimeSource, WallClock};
 
 pub use self::link::GatewaySetupError;
+pub use self::reload::UnusableGateway;
 
 use self::exchange::{Exchange, SyncSessions};
-use self::link::Link;
 use self::message::Message;
 use self::metrics::Metrics;
 use self::overview::Overview;
 use self::record::Record;
 use self::refuse::Trouble;
+use self::reload::{Current, Fixed};
 
 /// Why an agent does not run.
 #[derive(Debug, thiserror::Error)]
@@ -70,13 +75,8 @@ pub enum RunError {
     #[error(transparent)]
     Admin(#[from] admin::BindError),
     /// The connections to the gateway cannot be set up. Whether it is there is not looked at.
-    #[error("the gateway {gateway} cannot be used: {source}")]
-    Gateway {
-        /// Its URL.
-        gateway: String,
-        /// What is wrong.
-        source: GatewaySetupError,
-    },
+    #[error(transparent)]
+    Gateway(#[from] UnusableGateway),
     /// The system gave no randomness.
     #[error(transparent)]
     Random(#[from] RandomFailed),
@@ -88,25 +88,27 @@ pub struct Agent {
     shared: Arc<Shared>,
 }
 
-/// What all exchanges share.
+/// What all exchanges share from the start of the agent to its end, and the policy of the day.
 struct Shared {
-    policy: AgentPolicy,
     metrics: Arc<Metrics>,
-    extras: Extras,
     time: Arc<dyn TimeSource>,
     random: Arc<dyn SecureRandom>,
     sync_sessions: SyncSessions,
-    link: Link,
     device_key: DeviceKey,
     /// Places for exchanges in progress.
     in_flight: Arc<Semaphore>,
+    limits: policy::Limits,
+    intake: Intake,
+    fixed: Fixed,
+    generation: AtomicU64,
+    current: ArcSwap<Current>,
 }
 
 /// A listener, as its clients know it.
 struct Place {
     /// What tells its SyncML sessions from those of other listeners.
     name: Arc<str>,
-    /// What stands for the gateway in a RespURI.
+    /// What stands for the gateway in a RespURI, unless the policy says otherwise.
     public: Origin,
 }
 
@@ -120,27 +122,37 @@ impl Agent {
         time: Arc<dyn TimeSource>,
         random: Arc<dyn SecureRandom>,
     ) -> Result<Self, RunError> {
-        let link =
-            Link::new(&policy).map_err(|source| RunError::Gateway { gateway: policy.gateway.to_string(), source })?;
         let sync_sessions = SyncSessions::new(policy.sessions.clone());
-        let extras = Extras {
-            media_types: policy.extra_types.iter().map(|(name, _)| name.clone()).collect(),
-            request_fields: policy.extra_headers.clone(),
-            response_fields: policy.extra_headers.clone(),
-        };
         Ok(Self {
             shared: Arc::new(Shared {
                 metrics: Arc::new(Metrics::new()),
                 sync_sessions,
-                link,
-                extras,
                 device_key: DeviceKey::new(&*random)?,
                 in_flight: Arc::new(Semaphore::new(policy.limits.in_flight.min(Semaphore::MAX_PERMITS))),
+                limits: policy.limits.clone(),
+                intake: Intake::new(&policy.listeners),
+                fixed: Fixed::of(&policy),
+                generation: AtomicU64::new(1),
+                current: ArcSwap::from_pointee(Current::new(policy)?),
                 time,
                 random,
-                policy,
             }),
         })
+    }
+
+    /// Goes on under another policy. Exchanges that have begun end under the one that they began with, and sealed sessions
+    /// go on. What only another start can change is in [`Applied::kept`].
+    ///
+    /// # Errors
+    /// [`UnusableGateway`]; then everything is as it was.
+    pub fn reload(&self, mut policy: AgentPolicy) -> Result<Applied, UnusableGateway> {
+        let Shared { intake, fixed, generation, current, .. } = &*self.shared;
+        let mut kept = fixed.keep(&mut policy);
+        kept.extend((!intake.is_same_sockets(&policy.listeners)).then_some("agent.listen or listener"));
+        let listeners = policy.listeners.clone();
+        current.store(Arc::new(Current::new(policy)?));
+        intake.replace_tls(&listeners);
+        Ok(Applied { generation: generation.fetch_add(1, Ordering::Relaxed) + 1, kept })
     }
 
     /// Serves clients until it is drained.
@@ -148,18 +160,15 @@ impl Agent {
     /// # Errors
     /// The system's, if the listener does not know its own address.
     pub async fn serve(&self, listener: Listener, drain: Drain) -> io::Result<Drained> {
-        let policy = &self.shared.policy;
-        let public = match &policy.public_url {
-            Some(public) => public.clone(),
-            None => own_origin(&listener)?,
-        };
+        let limits = &self.shared.limits;
+        let public = own_origin(&listener)?;
         let server = Server::new(server::Limits {
-            connections: policy.limits.connections,
-            handshake_timeout: policy.limits.handshake_timeout,
-            handshakes: policy.limits.handshakes,
-            head_timeout: policy.limits.header_read_timeout,
-            idle_timeout: policy.limits.idle_timeout,
-            drain_timeout: policy.limits.drain,
+            connections: limits.connections,
+            handshake_timeout: limits.handshake_timeout,
+            handshakes: limits.handshakes,
+            head_timeout: limits.header_read_timeout,
+            idle_timeout: limits.idle_timeout,
+            drain_timeout: limits.drain,
             ..server::Limits::default()
         });
         let place = Arc::new(Place { name: Arc::clone(listener.name()), public });
@@ -220,16 +229,18 @@ impl Clients {
         let Ok(permit) = Arc::clone(&shared.in_flight).try_acquire_owned() else {
             return finish(record, Err(Trouble::Busy));
         };
-        let message = match Message::receive(request, &shared.policy).await {
+        let current = shared.current.load_full();
+        let message = match Message::receive(request, &current.policy).await {
             Ok(message) => message,
             Err(trouble) => return finish(record, Err(trouble)),
         };
         record.message = Some(message.len());
-        record.device = Some(shared.device_key.device(shared.policy.provider, &message.source));
+        record.device = Some(shared.device_key.device(current.policy.provider, &message.source));
         // What has begun is brought to its end, so that a client that goes away finds the response when it comes again.
         let exchange = tokio::spawn(async move {
             let _permit = permit;
-            let given = Exchange { shared: &shared, place: &place, message: &message, record: &mut record }.run().await;
+            let (shared, current, place) = (&*shared, &*current, &*place);
+            let given = Exchange { shared, current, place, message: &message, record: &mut record }.run().await;
             finish(record, given)
         });
         exchange.await.unwrap_or_else(|panic| {
@@ -250,28 +261,35 @@ fn finish(mut record: Record, given: Result<Response<Full<Bytes>>, Trouble>) -> 
     response
 }
 
-/// Binds what `policy` names and serves until it is drained. The gateway need not be there yet.
+/// Binds what `policy` names and serves until it is drained. The gateway need not be there yet. Calls `started` once
+/// everything is bound.
 ///
 /// # Errors
 /// [`RunError`]; nothing is bound but after everything else is ready.
-pub async fn run(policy: AgentPolicy, drain: Drain) -> Result<Drained, RunError> {
-    let (intake, public_plaintext) = (Intake::new(&policy.listeners), policy.public_plaintext);
+pub async fn run(
+    policy: AgentPolicy,
+    reloads: Option<ReloadSender>,
+    started: impl FnOnce(Agent),
+    drain: Drain,
+) -> Result<Drained, RunError> {
+    let (public_plaintext, provider) = (policy.public_plaintext, policy.provider);
     let (gateway, window) = (policy.gateway.to_string(), policy.admin.clone());
     let agent = Agent::new(policy, Arc::new(WallClock), Arc::new(SystemRandom))?;
-    let listeners = intake.bind(public_plaintext).await?;
+    let listeners = agent.shared.intake.bind(public_plaintext).await?;
     let window = match window.listen {
         Some(addr) => {
             let overview = Overview { agent: Arc::clone(&agent.shared), drain: drain.clone() };
-            Some(admin::Bound::new(addr).await?.open(overview, Access { hosts: window.hosts, reloads: None }))
+            Some(admin::Bound::new(addr).await?.open(overview, Access { hosts: window.hosts, reloads }))
         }
         None => None,
     };
     let servers = listeners.into_iter().map(|listener| {
-        info!(addr = %listener.name(), tls = listener.is_secured(), gateway, provider = agent.shared.policy.provider.name(), "listening");
+        info!(addr = %listener.name(), tls = listener.is_secured(), gateway, provider = provider.name(), "listening");
         let (agent, drain) = (agent.clone(), drain.clone());
         tokio::spawn(async move { agent.serve(listener, drain).await })
     });
     let servers: Vec<_> = servers.collect();
+    started(agent);
     let mut all = Drained::Clean;
     for server in servers {
         // A server that panicked has dropped what it had in flight.

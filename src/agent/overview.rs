@@ -29,6 +29,6 @@ impl Subject for Overview {
     }
 
     fn policy(&self) -> Value {
-        json!({ "gateway": self.agent.policy.gateway.to_string() })
+        json!({ "gateway": self.agent.current.load().policy.gateway.to_string() })
     }
 }

@@ -1,15 +1,18 @@
 //! `syncseal agent`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::log::LogArgs;
-use super::{Exit, complain, serve};
-use crate::agent::{self, RunError};
+use super::log::{LogArgs, LogFilter};
+use super::reload::{Outcome, Wishes};
+use super::{Exit, complain, notify, serve};
+use crate::agent::{self, Agent, RunError};
+use crate::net::drain::Drain;
 use crate::policy::{AgentPolicy, Environment};
 
 /// Runs an agent: seals the messages of a SyncML client on this machine.
 ///
-/// Serves until SIGTERM or SIGINT, then finishes the exchanges in progress and ends; at once at the second signal.
+/// Serves until SIGTERM or SIGINT, then finishes the exchanges in progress and ends; at once at the second signal. Reads
+/// the policy again on SIGHUP, and when its files change.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   syncseal agent agent.toml
@@ -29,9 +32,36 @@ pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Exit> {
         complain(faults);
         Exit::Configuration
     })?;
-    args.log.start(&policy.log);
+    let filter = args.log.start(&policy.log);
     serve::warn_of(&policy.dangers);
-    serve::serve(|drain| agent::run(policy, drain), exit)
+    let (watch, files) = (policy.watch, policy.files.clone());
+    let wishes = || Wishes::new(&args.file, watch, &files);
+    let server = |wishes: Wishes, drain: Drain| {
+        let (file, env, until, operators) = (args.file.clone(), env.clone(), drain.clone(), wishes.sender());
+        let started = move |agent: Agent| {
+            notify::ready();
+            tokio::spawn(wishes.grant(move || reload(&agent, &file, &env, &filter), until));
+        };
+        agent::run(policy, Some(operators), started, drain)
+    };
+    serve::serve(wishes, server, exit)
+}
+
+/// Reads the policy again, and lets the agent go on under it.
+fn reload(agent: &Agent, file: &Path, env: &Environment, filter: &LogFilter) -> Outcome {
+    let policy = match AgentPolicy::load(file, env) {
+        Ok(policy) => policy,
+        Err(faults) => return faults.into(),
+    };
+    let (log, files, watch, dangers) = (policy.log.clone(), policy.files.clone(), policy.watch, policy.dangers.clone());
+    match agent.reload(policy) {
+        Ok(applied) => {
+            filter.set(&log);
+            serve::warn_of(&dangers);
+            Outcome::Applied { applied, watched: watch.then_some(files) }
+        }
+        Err(error) => Outcome::Refused { faults: vec![error.to_string()], files },
+    }
 }
 
 /// The exit of an agent that does not run.

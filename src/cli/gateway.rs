@@ -1,20 +1,24 @@
 //! `syncseal gateway`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tracing::warn;
 
-use super::log::LogArgs;
-use super::{Exit, complain, serve};
+use super::log::{LogArgs, LogFilter};
+use super::reload::{Outcome, Wishes};
+use super::{Exit, complain, notify, serve};
 use crate::crypto::RSA_TIMING_WARNING;
-use crate::gateway::{self, RunError};
+use crate::gateway::{self, Reload, ReloadResult, RunError};
+use crate::net::drain::Drain;
 use crate::policy::{Environment, GatewayPolicy};
 use crate::session::redis::StartError;
 use crate::session::{TimeSource, WallClock};
 
 /// Runs a gateway: takes sealed messages for a SyncML server.
 ///
-/// Serves until SIGTERM or SIGINT, then finishes the exchanges in progress and ends; at once at the second signal.
+/// Serves until SIGTERM or SIGINT, then finishes the exchanges in progress and ends; at once at the second signal. Reads
+/// the policy again on SIGHUP, and when its files change.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   syncseal gateway gateway.toml
@@ -32,7 +36,7 @@ pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Exit> {
         complain(faults);
         Exit::Configuration
     })?;
-    args.log.start(&policy.log);
+    let filter = args.log.start(&policy.log);
     if let Some(warning) = RSA_TIMING_WARNING {
         warn!("{warning}");
     }
@@ -43,7 +47,34 @@ pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Exit> {
     for ending in policy.rules.endings(WallClock.now()) {
         warn!(rule = ending.rule, until = %ending.until, "{ending}");
     }
-    serve::serve(|drain| gateway::run(policy, None, drain), exit)
+    let (watch, files) = (policy.watch, policy.files.clone());
+    let wishes = || Wishes::new(&args.file, watch, &files);
+    let server = |wishes: Wishes, drain: Drain| {
+        let (file, env, until, operators) = (args.file.clone(), env.clone(), drain.clone(), wishes.sender());
+        let started = move |gateway: Arc<dyn Reload>| {
+            notify::ready();
+            tokio::spawn(wishes.grant(move || reload(&*gateway, &file, &env, &filter), until));
+        };
+        gateway::run(policy, Some(operators), started, drain)
+    };
+    serve::serve(wishes, server, exit)
+}
+
+/// Reads the policy again, and lets the gateway go on under it.
+fn reload(gateway: &dyn Reload, file: &Path, env: &Environment, filter: &LogFilter) -> Outcome {
+    let outcome = GatewayPolicy::load(file, env).map_or_else(Outcome::from, |policy| match gateway.reload(&policy) {
+        Ok(applied) => {
+            filter.set(&policy.log);
+            serve::warn_of(&policy.dangers);
+            Outcome::Applied { applied, watched: policy.watch.then_some(policy.files) }
+        }
+        Err(error) => Outcome::Refused { faults: vec![error.to_string()], files: policy.files },
+    });
+    gateway.metrics().reloaded(match &outcome {
+        Outcome::Applied { .. } => ReloadResult::Applied,
+        Outcome::Refused { .. } => ReloadResult::Faulty,
+    });
+    outcome
 }
 
 /// What is to be said of a listener over which plaintext may come.

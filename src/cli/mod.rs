@@ -16,9 +16,12 @@ mod keyid;
 mod keys;
 mod log;
 mod man;
+mod notify;
+mod reload;
 mod sample_server;
 mod serve;
 mod version;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

@@ -5,15 +5,18 @@ use std::io;
 
 use tracing::{error, info, warn};
 
-use super::{Exit, complain};
+use super::reload::Wishes;
+use super::{Exit, complain, notify};
 use crate::intake::BindError;
 use crate::net::drain::{self, Drain};
 use crate::net::server::Drained;
 use crate::policy::Danger;
 
-/// Runs `server` until it is drained by SIGTERM or SIGINT. Its errors are mapped to exits by `exit`.
+/// Runs `server` until it is drained by SIGTERM or SIGINT. Its errors are mapped to exits by `exit`. Wishes for a
+/// reload are heard from the start on, by what `wishes` makes.
 pub(super) fn serve<E: std::error::Error, F: Future<Output = Result<Drained, E>>>(
-    server: impl FnOnce(Drain) -> F,
+    wishes: impl FnOnce() -> io::Result<Wishes>,
+    server: impl FnOnce(Wishes, Drain) -> F,
     exit: impl FnOnce(&E) -> Exit,
 ) -> Result<(), Exit> {
     let no_system = |error: io::Error| {
@@ -23,7 +26,15 @@ pub(super) fn serve<E: std::error::Error, F: Future<Output = Result<Drained, E>>
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(no_system)?;
     runtime.block_on(async {
         let drain = drain::on_signals().map_err(no_system)?;
-        match server(drain).await {
+        let wishes = wishes().map_err(no_system)?;
+        let until = drain.clone();
+        tokio::spawn(async move {
+            until.draining().await;
+            drop(until);
+            notify::stopping();
+        });
+        tokio::spawn(notify::stay_alive());
+        match server(wishes, drain).await {
             Ok(Drained::Clean) => {
                 info!("drained");
                 Ok(())

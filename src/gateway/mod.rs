@@ -46,7 +46,7 @@ use crate::crypto::{RandomFailed, SecureRandom, SystemRandom};
 use crate::intake::{BindError, Intake};
 use crate::net::drain::Drain;
 use crate::net::server::{self, Drained, Listener, Server};
-use crate::policy::{GatewayPolicy, Limits, Rollout, Store};
+use crate::policy::{Applied, GatewayPolicy, Limits, Rollout, Store};
 use crate::seal::SessionKeys;
 use crate::session::redis::{RedisStore, StartError};
 use crate::session::{DeviceKey, MemoryStore, SessionStore, TimeSource, WallClock};
@@ -54,7 +54,7 @@ use crate::session::{DeviceKey, MemoryStore, SessionStore, TimeSource, WallClock
 pub use self::current::UnusableUpstream;
 pub use self::forward::UpstreamSetupError;
 pub use self::metrics::{Limit, Metrics, ReloadResult};
-pub use self::reload::{Applied, ReloadError};
+pub use self::reload::{Reload, ReloadError};
 
 use self::current::Current;
 use self::devices::{Devices, Snapshot, StateError};
@@ -274,14 +274,19 @@ fn server_limits(limits: &Limits) -> server::Limits {
 }
 
 /// Binds what `policy` names and serves until it is drained. Wishes for a reload that come in through the window for
-/// operators go to `reloads`.
+/// operators go to `reloads`; `started` is called once everything is bound.
 ///
 /// # Errors
 /// [`RunError`]; nothing is bound but after everything else is ready.
-pub async fn run(policy: GatewayPolicy, reloads: Option<ReloadSender>, drain: Drain) -> Result<Drained, RunError> {
+pub async fn run(
+    policy: GatewayPolicy,
+    reloads: Option<ReloadSender>,
+    started: impl FnOnce(Arc<dyn Reload>),
+    drain: Drain,
+) -> Result<Drained, RunError> {
     let surroundings = Surroundings::default();
     match &policy.store {
-        Store::Memory => serve(Gateway::in_memory(&policy, surroundings)?, &policy, reloads, drain).await,
+        Store::Memory => serve(Gateway::in_memory(&policy, surroundings)?, policy, reloads, started, drain).await,
         Store::Redis(settings) => {
             let (settings, limits) = (settings.as_ref().clone(), policy.sessions.clone());
             let Surroundings { time, random } = &surroundings;
@@ -290,19 +295,20 @@ pub async fn run(policy: GatewayPolicy, reloads: Option<ReloadSender>, drain: Dr
                 store = connect => store?,
                 () = drain.draining() => return Ok(Drained::Clean),
             };
-            serve(Gateway::new(&policy, surroundings, store)?, &policy, reloads, drain).await
+            serve(Gateway::new(&policy, surroundings, store)?, policy, reloads, started, drain).await
         }
     }
 }
 
 async fn serve<S>(
     gateway: Gateway<S>,
-    policy: &GatewayPolicy,
+    policy: GatewayPolicy,
     reloads: Option<ReloadSender>,
+    started: impl FnOnce(Arc<dyn Reload>),
     drain: Drain,
 ) -> Result<Drained, RunError>
 where
-    S: SessionStore<Keys = SessionKeys>,
+    S: SessionStore<Keys = SessionKeys> + 'static,
 {
     let state = match &policy.rollout.state {
         Some(file) => {
@@ -327,6 +333,9 @@ where
         tokio::spawn(gateway.clone().serve(listener, drain.clone()))
     });
     let servers: Vec<_> = servers.collect();
+    // Secrets that a reload takes away are not to stay in memory.
+    drop(policy);
+    started(Arc::new(gateway));
     let mut all = Drained::Clean;
     for server in servers {
         // A server that panicked has dropped what it had in flight.

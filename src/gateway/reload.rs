@@ -5,17 +5,10 @@
 //! to the end of the process: a change to it is told in [`Applied::kept`].
 
 use super::current::UnusableUpstream;
-use crate::policy::{GatewayPolicy, Limits, LogFormat, Rollout, Store};
-use crate::session;
-
-/// What came of a reload that was applied.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Applied {
-    /// Which policy this is, counted from the 1 that the gateway started with.
-    pub generation: u64,
-    /// The keys that were changed and stay as they were until the gateway is started again.
-    pub kept: Vec<&'static str>,
-}
+use super::{Gateway, Metrics};
+use crate::policy::{Admin, Applied, GatewayPolicy, Limits, LogFormat, Rollout, Store};
+use crate::seal::SessionKeys;
+use crate::session::{self, SessionStore};
 
 /// Why a reload was not applied: everything is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +18,28 @@ pub enum ReloadError {
     Upstream(#[from] UnusableUpstream),
 }
 
+/// A gateway that can go on under another policy, whatever its store is.
+pub trait Reload: Send + Sync {
+    /// As [`Gateway::reload`].
+    ///
+    /// # Errors
+    /// [`ReloadError`]; then everything is as it was.
+    fn reload(&self, policy: &GatewayPolicy) -> Result<Applied, ReloadError>;
+
+    /// What it counts.
+    fn metrics(&self) -> &Metrics;
+}
+
+impl<S: SessionStore<Keys = SessionKeys>> Reload for Gateway<S> {
+    fn reload(&self, policy: &GatewayPolicy) -> Result<Applied, ReloadError> {
+        Self::reload(self, policy)
+    }
+
+    fn metrics(&self) -> &Metrics {
+        Self::metrics(self)
+    }
+}
+
 /// What holds from the start to the end of the process.
 #[derive(Debug)]
 pub(super) struct Fixed {
@@ -32,6 +47,7 @@ pub(super) struct Fixed {
     store: Store,
     limits: Limits,
     unwrap_queue: usize,
+    admin: Admin,
     log_format: LogFormat,
     rollout: Rollout,
 }
@@ -43,6 +59,7 @@ impl Fixed {
             store: policy.store.clone(),
             limits: policy.limits.clone(),
             unwrap_queue: policy.unwrap_queue,
+            admin: policy.admin.clone(),
             log_format: policy.log.format,
             rollout: policy.rollout.clone(),
         }
@@ -77,6 +94,8 @@ impl Fixed {
         ];
         let (ours, theirs) = (&self.rollout, &policy.rollout);
         let others = [
+            ("admin.listen", self.admin.listen == policy.admin.listen),
+            ("admin.hosts", self.admin.hosts == policy.admin.hosts),
             ("log.format", self.log_format == policy.log.format),
             ("rollout.state", ours.state == theirs.state),
             ("rollout.devices", ours.devices == theirs.devices),

@@ -1,6 +1,7 @@
 //! What an agent does: `[agent]`, `[retransmit]` and `[sessions]`.
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::GatewayUrl;
@@ -72,6 +73,10 @@ pub struct AgentPolicy {
     pub log: Log,
     /// The protections that it gives up.
     pub dangers: Vec<Danger>,
+    /// Whether it is read again when a file changes that it is made from.
+    pub watch: bool,
+    /// The files and directories that it names and is made from.
+    pub files: Vec<PathBuf>,
 }
 
 /// Whom an agent wraps its session keys for, which says how these travel; no refusal changes that.
@@ -140,6 +145,8 @@ impl AgentPolicy {
         let admin =
             Admin::read(root.section("admin"), (Ipv4Addr::LOCALHOST, 9902).into(), dangerous.public_admin_listener);
         let log = Log::read(root.section("log"));
+        let watch = common::watch(root.section("reload"));
+        let files = root.files();
         root.finish();
 
         let gateway = gateway?;
@@ -167,6 +174,8 @@ impl AgentPolicy {
             admin,
             log,
             dangers: dangerous.dangers(),
+            watch,
+            files,
         })
     }
 }

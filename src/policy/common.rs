@@ -8,7 +8,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::fault::{Cause, Conflict};
 use super::reader::{Section, Setting};
-use super::value::{choice, count, duration, list, nonempty_list, size, text};
+use super::value::{boolean, choice, count, duration, list, nonempty_list, size, text};
 use crate::crypto::{self, Algorithm, CryptoProvider, NamedGroup};
 use crate::syncml::{Form, MediaType};
 
@@ -154,6 +154,13 @@ pub fn parse_filter(filter: &str) -> Option<Targets> {
     // A word that is no level would be taken for the name of a module that nobody has.
     let known = |directive: &str| directive.contains('=') || directive.trim().parse::<LevelFilter>().is_ok();
     filter.split(',').all(known).then(|| filter.parse().ok())?
+}
+
+/// Reads `[reload]`: whether the policy is read again when a file changes that it is made from.
+pub(super) fn watch(mut section: Section<'_>) -> bool {
+    let watch = section.or("watch", true, boolean);
+    section.finish();
+    watch
 }
 
 /// Header fields that describe the connection or the body, and Host: never taken into a seal.

@@ -283,24 +283,37 @@ impl fmt::Display for Nearest<'_> {
 pub struct Faults {
     /// The policy file.
     pub file: PathBuf,
+    /// The files and directories that it names, as far as it could be read: a change to them may mend it.
+    pub files: Vec<PathBuf>,
     /// The faults: at least one.
     pub faults: Vec<Fault>,
 }
 
+impl Faults {
+    /// A line for each fault: where it is, and what it is.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        self.faults.iter().map(|fault| {
+            let mut line = match &fault.place {
+                Place::File { line, column } => format!("{}:{line}:{column}: ", self.file.display()),
+                Place::Variable(name) => format!("environment variable {name}: "),
+            };
+            if !fault.path.is_empty() {
+                line.push_str(&fault.path);
+                line.push_str(": ");
+            }
+            line.push_str(&fault.cause.to_string());
+            line
+        })
+    }
+}
+
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, fault) in self.faults.iter().enumerate() {
+        for (n, line) in self.lines().enumerate() {
             if n > 0 {
                 writeln!(f)?;
             }
-            match &fault.place {
-                Place::File { line, column } => write!(f, "{}:{line}:{column}: ", self.file.display())?,
-                Place::Variable(name) => write!(f, "environment variable {name}: ")?,
-            }
-            if !fault.path.is_empty() {
-                write!(f, "{}: ", fault.path)?;
-            }
-            write!(f, "{}", fault.cause)?;
+            f.write_str(&line)?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! What a gateway does: `[gateway]`, `[early]`, `[sessions]`, `[[route]]` and `[[rule]]`.
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::{self, UpstreamAddr, has_prefix};
@@ -70,6 +71,10 @@ pub struct GatewayPolicy {
     pub log: Log,
     /// The protections that it gives up.
     pub dangers: Vec<Danger>,
+    /// Whether it is read again when a file changes that it is made from.
+    pub watch: bool,
+    /// The files and directories that it names and is made from.
+    pub files: Vec<PathBuf>,
 }
 
 /// What Host says to the legacy server.
@@ -171,6 +176,7 @@ impl GatewayPolicy {
             Admin::read(root.section("admin"), (Ipv4Addr::LOCALHOST, 9901).into(), dangerous.public_admin_listener);
 
         let log = Log::read(root.section("log"));
+        let watch = common::watch(root.section("reload"));
 
         let asks_clients = listeners.iter().any(Listener::asks_clients);
         let mut paths = Vec::new();
@@ -188,6 +194,7 @@ impl GatewayPolicy {
         let rules = Rules::read(&mut root, &paths);
         let rollout = Rollout::read(root.section("rollout"));
         routes.sort_by_key(|route: &Route| std::cmp::Reverse(route.path.len()));
+        let files = root.files();
         root.finish();
 
         let unbound = routes.iter().filter(|route| !route.bind_sessions);
@@ -217,6 +224,8 @@ impl GatewayPolicy {
             rollout,
             admin,
             log,
+            watch,
+            files,
         })
     }
 }

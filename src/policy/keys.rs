@@ -104,7 +104,14 @@ pub(super) fn public(setting: &Setting<'_>) -> Option<PinnedKey> {
     }
 }
 
+/// The file or directory that a setting names, which the policy is made from.
 pub(super) fn path(setting: &Setting<'_>, allowed: &str) -> Option<PathBuf> {
+    let path = setting.value().as_str().filter(|path| !path.is_empty());
+    path.map(|path| setting.reader().file(path)).or_else(|| setting.refuse(allowed))
+}
+
+/// The path of a file that a setting names, and whose change says nothing of the policy.
+pub(super) fn path_to_write(setting: &Setting<'_>, allowed: &str) -> Option<PathBuf> {
     let path = setting.value().as_str().filter(|path| !path.is_empty());
     path.map(|path| setting.reader().resolve(path)).or_else(|| setting.refuse(allowed))
 }

@@ -11,6 +11,7 @@
 mod address;
 mod admin;
 mod agent;
+mod applied;
 mod common;
 mod dangerous;
 mod devices;
@@ -36,6 +37,7 @@ use toml::de::DeTable;
 pub use address::{GatewayUrl, UpstreamAddr, has_prefix};
 pub use admin::Admin;
 pub use agent::{AgentPolicy, AgentRecipients, Retransmit};
+pub use applied::Applied;
 pub use common::{FILTER_ALLOWED, Limits, Log, LogFormat, parse_filter};
 pub use dangerous::Danger;
 pub use devices::Devices;
@@ -134,7 +136,8 @@ const TOP: Place = Place::File { line: 1, column: 1 };
 fn read(file: &Path) -> Result<String, Faults> {
     std::fs::read_to_string(file).map_err(|error| {
         let cause = Cause::Unreadable { file: file.to_owned(), error: error.to_string() };
-        Faults { file: file.to_owned(), faults: vec![Fault { place: TOP, path: String::new(), cause }] }
+        let files = Vec::new();
+        Faults { file: file.to_owned(), files, faults: vec![Fault { place: TOP, path: String::new(), cause }] }
     })
 }
 
@@ -150,6 +153,7 @@ fn parse<P>(
     let reader = Reader::new(text, file.parent().unwrap_or_else(|| Path::new("")), env);
     let syntax: Vec<Fault> = errors.iter().map(|error| syntax_fault(&reader, error)).collect();
     let policy = begin(reader.root(&table), role).and_then(read);
+    let files = reader.files();
     let (mut faults, known) = reader.finish();
     if !syntax.is_empty() {
         // What could be read around the errors is worth its own faults, but nothing that the errors may have caused.
@@ -161,7 +165,7 @@ fn parse<P>(
     }
     let policy = match policy {
         Some(policy) if faults.is_empty() => Ok(policy),
-        _ => Err(Faults { file: file.to_owned(), faults }),
+        _ => Err(Faults { file: file.to_owned(), files, faults }),
     };
     (policy, known)
 }

@@ -63,6 +63,7 @@ pub(super) struct Reader<'a> {
     faults: RefCell<Vec<Fault>>,
     known: RefCell<Vec<Known>>,
     strangers: RefCell<Vec<Stranger>>,
+    files: RefCell<Vec<PathBuf>>,
 }
 
 /// A key that was asked for.
@@ -97,8 +98,8 @@ impl<'a> Reader<'a> {
             DeValue::parse(text).unwrap_or_else(|_| Spanned::new(0..text.len(), DeValue::String(text.into())))
         };
         let variables = env.variables.iter().map(|(name, text)| (name.as_str(), value(text))).collect();
-        let (faults, known, strangers) = Default::default();
-        Self { text, base, credentials: env.credentials.as_deref(), variables, faults, known, strangers }
+        let (faults, known, strangers, files) = Default::default();
+        Self { text, base, credentials: env.credentials.as_deref(), variables, faults, known, strangers, files }
     }
 
     /// The file's root table.
@@ -135,6 +136,21 @@ impl<'a> Reader<'a> {
             Some((name, entry.path()))
         };
         entries.filter_map(|entry| named(entry.ok()?)).collect()
+    }
+
+    /// The file or directory of this name, which the policy is made from.
+    pub(super) fn file(&self, path: &str) -> PathBuf {
+        let file = self.resolve(path);
+        let mut files = self.files.borrow_mut();
+        if !files.contains(&file) {
+            files.push(file.clone());
+        }
+        file
+    }
+
+    /// The files and directories that the policy is made from, as far as they were asked for.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        self.files.borrow().clone()
     }
 
     /// Reports what nobody asked for, and gives every fault in the order of the file; and every known key.
@@ -287,6 +303,11 @@ impl<'a> Section<'a> {
         let span = entry.map(|(_, value)| value.span());
         let span = span.or_else(|| self.table.as_ref().map(|(_, span)| span.clone())).unwrap_or(0..0);
         self.reader.report(self.reader.place(&span), join(&self.path, key), cause);
+    }
+
+    /// The files and directories that were asked for so far.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        self.reader.files()
     }
 
     /// The key that stands first in the file, of this table.

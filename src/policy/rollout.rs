@@ -19,7 +19,7 @@ impl Rollout {
     pub(super) fn read(mut section: Section<'_>) -> Self {
         let rollout = Self {
             state: section
-                .optional("state", |state| keys::path(state, "the path of a file that the gateway may write")),
+                .optional("state", |state| keys::path_to_write(state, "the path of a file that the gateway may write")),
             devices: section.or("devices", 65_536, count(1..=1_000_000)),
         };
         section.finish();

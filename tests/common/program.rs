@@ -73,6 +73,16 @@ impl Program {
         }
     }
 
+    /// The first line of its JSON log with this message for whose fields `wanted` gives something.
+    pub async fn event<T>(&mut self, message: &str, wanted: impl Fn(&serde_json::Value) -> Option<T>) -> T {
+        self.logged(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).ok()?;
+            let fields = line.get("fields").unwrap_or(&line);
+            if fields["message"] == message { wanted(fields) } else { None }
+        })
+        .await
+    }
+
     /// The address that it listens on, from its JSON log line `listening` with `addr`.
     pub async fn listening(&mut self) -> SocketAddr {
         self.told("listening").await
@@ -84,12 +94,7 @@ impl Program {
     }
 
     async fn told(&mut self, message: &str) -> SocketAddr {
-        self.logged(|line| {
-            let line: serde_json::Value = serde_json::from_str(line).ok()?;
-            let fields = line.get("fields").unwrap_or(&line);
-            (fields["message"] == message).then(|| fields["addr"].as_str().unwrap().parse().unwrap())
-        })
-        .await
+        self.event(message, |fields| Some(fields["addr"].as_str().unwrap().parse().unwrap())).await
     }
 
     /// Waits until something accepts connections at `addr`, for programs that do not say so.
@@ -137,6 +142,11 @@ impl Program {
     /// Asks it to end, as a service manager would.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
+    }
+
+    /// Asks it to read its policy again.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
     }
 
     fn signal(&self, signal: Signal) {

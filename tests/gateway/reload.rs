@@ -1,6 +1,6 @@
 //! Another policy for a gateway that runs: what changes, what goes on, and what an exchange that has begun keeps.
 
-use syncseal::gateway::Applied;
+use syncseal::policy::Applied;
 use syncseal::seal::Reason;
 
 use crate::http::post_seal;

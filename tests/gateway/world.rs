@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use syncseal::crypto::{RsaPrivateKey, RsaPublicKey, SystemRandom};
-use syncseal::gateway::{Applied, Gateway, ReloadError, Surroundings};
+use syncseal::gateway::{Gateway, ReloadError, Surroundings};
 use syncseal::net::drain::Trigger;
 use syncseal::net::server::{Drained, Listener};
-use syncseal::policy::{Environment, GatewayPolicy};
+use syncseal::policy::{Applied, Environment, GatewayPolicy};
 use syncseal::seal::SessionKeys;
 use syncseal::session::{MemoryStore, TimeSource, UnixTime};
 use tempfile::TempDir;

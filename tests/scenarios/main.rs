@@ -16,6 +16,7 @@ mod http;
 mod listeners;
 mod packages;
 mod pki;
+mod reload;
 mod rollout;
 #[path = "../gateway/server.rs"]
 mod server;

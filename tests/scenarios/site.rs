@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 
 use tempfile::TempDir;
 
@@ -71,7 +71,13 @@ impl Site {
 
     /// Starts the gateway.
     pub(crate) fn spawn(&self) -> Program {
-        let command = Program::command(["gateway", "gateway.toml", "--log-format", "json"], self.dir());
+        self.spawn_with(|_| {})
+    }
+
+    /// Starts the gateway by a command that was changed.
+    pub(crate) fn spawn_with(&self, change: impl FnOnce(&mut Command)) -> Program {
+        let mut command = Program::command(["gateway", "gateway.toml", "--log-format", "json"], self.dir());
+        change(&mut command);
         Program::spawn(command, self.dir(), "gateway")
     }
 }
@@ -89,6 +95,26 @@ impl Running {
     /// A terminal that has begun a sealed session.
     pub(crate) async fn terminal(&self) -> Terminal {
         Terminal::at(self.addr, &public_key()).await
+    }
+
+    /// Asks it to read its policy again, and waits until that one is in force: the `generation`th.
+    pub(crate) async fn reload(&mut self, generation: u64) {
+        self.program.hang_up();
+        self.reloaded(generation).await;
+    }
+
+    /// Waits until the `generation`th policy is in force.
+    pub(crate) async fn reloaded(&mut self, generation: u64) {
+        self.program.event("reloaded", |fields| (fields["generation"] == generation).then_some(())).await;
+    }
+
+    /// Waits until a reload was refused for a fault of which this is a part, and gives the whole.
+    pub(crate) async fn not_reloaded(&mut self, part: &str) -> String {
+        let message = "not reloaded; the policy in force stays";
+        let fault = |fields: &serde_json::Value| {
+            fields["fault"].as_str().filter(|fault| fault.contains(part)).map(str::to_owned)
+        };
+        self.program.event(message, fault).await
     }
 
     /// Asks it to end, and waits until it has.
