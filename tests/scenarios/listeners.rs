@@ -192,10 +192,14 @@ async fn a_unix_socket_in_use_and_a_file_in_its_place_are_left_alone() {
 
 /// Starts the gateway of a site as a service manager does, which hands over a socket under this name.
 fn activate(site: &Site, name: &str, socket: std::net::TcpListener) -> Program {
+    activate_role("gateway", site, name, socket)
+}
+
+fn activate_role(role: &str, site: &Site, name: &str, socket: std::net::TcpListener) -> Program {
     let mut command = Command::new("sh");
     // The socket comes as standard input, and belongs at descriptor 3.
     command.args(["-c", "exec 3<&0 0</dev/null; LISTEN_PID=$$ exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_syncseal")]);
-    command.args(["gateway", "gateway.toml", "--log-format", "json"]).current_dir(site.dir());
+    command.args([role, &format!("{role}.toml"), "--log-format", "json"]).current_dir(site.dir());
     command.env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", name);
     Program::spawn_with(command, Stdio::from(OwnedFd::from(socket)), site.dir(), "activated")
 }
@@ -530,6 +534,22 @@ async fn an_agent_takes_plaintext_from_other_machines_only_if_its_policy_says_th
     let request = post_bytes(&format!("Content-Type: {XML}\r\n"), &FIRST.xml());
     let answer = exchange(SocketAddr::from(([127, 0, 0, 1], port)), &request).await;
     assert_eq!((answer.status, answer.body), (200, accepted()));
+}
+
+#[tokio::test]
+async fn an_agent_takes_no_plaintext_from_other_machines_through_a_socket_of_the_service_manager() {
+    let site = Site::new("", "").await;
+    let gateway = SocketAddr::from(([127, 0, 0, 1], 9));
+    agent_policy(&site, gateway, "", "[[listener]]\naddress = \"systemd:sync\"");
+    let socket = || std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let mut agent = activate_role("agent", &site, "sync", socket());
+    assert_eq!(agent.ended().await.code(), Some(78));
+    let log = agent.log();
+    assert!(log.contains("takes plaintext, and others than this machine could reach it"), "{log}");
+    let dangerous = "[[listener]]\naddress = \"systemd:sync\"\n[dangerous]\npublic_plaintext_listener = true";
+    agent_policy(&site, gateway, "", dangerous);
+    let mut agent = activate_role("agent", &site, "sync", socket());
+    listening(&mut agent, 1).await;
 }
 
 #[tokio::test]
