@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use crate::net::activation::{Activated, ActivationError};
 use crate::net::listener::Listener;
 use crate::net::tls::ServerTls;
-use crate::policy::{self, ListenAddr};
+use crate::policy::{self, Admin, ListenAddr};
 
 /// The listeners of one policy, before and after they are bound. Clones are the same listeners.
 #[derive(Clone, Debug)]
@@ -24,6 +24,34 @@ struct Place {
     listener: policy::Listener,
     /// What it says in TLS from the next handshake on.
     tls: Option<Arc<ArcSwap<ServerTls>>>,
+}
+
+/// The window for operators cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot listen on {address} for operators: {source}; admin.listen in the policy, or SYNCSEAL_ADMIN__LISTEN, names \
+     another address or says \"off\""
+)]
+pub struct WindowError {
+    address: ListenAddr,
+    source: io::Error,
+}
+
+/// The mode of the file of a UNIX socket for operators: for its owner and group.
+const WINDOW_MODE: u32 = 0o660;
+
+/// Binds the window for operators, if there is to be one.
+///
+/// # Errors
+/// [`WindowError`].
+pub async fn bind_window(admin: &Admin) -> Result<Option<Listener>, WindowError> {
+    let Some(address) = &admin.listen else { return Ok(None) };
+    let bound = match address {
+        ListenAddr::Tcp(address) => Listener::bind(*address).await,
+        ListenAddr::Unix(path) => Listener::bind_unix(path, WINDOW_MODE).await,
+        ListenAddr::Systemd(_) => Err(io::ErrorKind::Unsupported.into()),
+    };
+    bound.map(Some).map_err(|source| WindowError { address: address.clone(), source })
 }
 
 /// Why a listener cannot be had.

@@ -19,13 +19,12 @@
 //! browser can connect too. They read nothing, for no answer allows other origins; a name of theirs that leads here (DNS
 //! rebinding) is refused by its Host field; and what changes anything takes a header field that no form can send.
 
+mod readiness;
 mod reload;
 pub mod series;
 mod service;
 
 use std::future::{Future, ready};
-use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -36,6 +35,7 @@ use tracing::info;
 use crate::net::drain::Trigger;
 use crate::net::server::{Drained, Limits, Listener, Server};
 
+pub use self::readiness::{Probes, draining};
 pub use self::reload::{ReloadAnswer, ReloadSender, ReloadWish, Reloads, reloads};
 
 use self::service::Service;
@@ -77,8 +77,8 @@ pub struct NotReady {
 /// Which part of a long list is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// What the last item of the page before was called.
-    pub after: Option<String>,
+    /// The id of the last item of the page before, as a number.
+    pub after: Option<u128>,
     /// At most so many items.
     pub limit: usize,
 }
@@ -92,24 +92,6 @@ pub struct Access {
     pub reloads: Option<ReloadSender>,
 }
 
-/// An address that cannot be bound.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot listen on {addr} for operators: {source}; admin.listen in the policy, or SYNCSEAL_ADMIN__LISTEN, names another \
-     address or says \"off\""
-)]
-pub struct BindError {
-    addr: SocketAddr,
-    source: io::Error,
-}
-
-/// A bound window that is not open yet.
-#[derive(Debug)]
-pub struct Bound {
-    listener: Listener,
-    addr: SocketAddr,
-}
-
 /// An open window. Dropped, it closes.
 #[derive(Debug)]
 pub struct Window {
@@ -117,20 +99,9 @@ pub struct Window {
     serving: JoinHandle<Drained>,
 }
 
-impl Bound {
-    /// Binds `addr`.
-    ///
-    /// # Errors
-    /// The system's.
-    pub async fn new(addr: SocketAddr) -> Result<Self, BindError> {
-        let fail = |source| BindError { addr, source };
-        let listener = Listener::bind(addr).await.map_err(fail)?;
-        let addr = listener.local_addr().map_err(fail)?;
-        Ok(Self { listener, addr })
-    }
-
-    /// Opens the window: shows `subject` to whoever has `access`.
-    pub fn open<S: Subject>(self, subject: S, access: Access) -> Window {
+impl Window {
+    /// Opens a window at a bound socket: shows `subject` to whoever has `access`.
+    pub fn open<S: Subject>(listener: Listener, subject: S, access: Access) -> Self {
         let limits = Limits {
             connections: 64,
             head_bytes: 8192,
@@ -139,17 +110,16 @@ impl Bound {
             drain_timeout: Duration::from_secs(2),
             ..Limits::default()
         };
-        info!(addr = %self.addr, "admin listening");
+        info!(addr = %listener.name(), "admin listening");
         let trigger = Trigger::new();
         let drain = trigger.subscribe();
-        let serving = tokio::spawn(async move {
-            Server::new(limits).serve(self.listener, Service::new(subject, access), drain).await
-        });
-        Window { trigger, serving }
+        let serving =
+            tokio::spawn(
+                async move { Server::new(limits).serve(listener, Service::new(subject, access), drain).await },
+            );
+        Self { trigger, serving }
     }
-}
 
-impl Window {
     /// Closes it, after the answers in progress. To be called last: the end of everything else can be watched through it.
     pub async fn close(self) {
         self.trigger.drain();

@@ -206,6 +206,11 @@ impl<L: Labels, M: Series> Named<L, M> {
         self.write().entry(name.into()).or_default().clone()
     }
 
+    /// Counts in the table of a name, if it is still there.
+    pub fn with<T>(&self, name: &str, count: impl FnOnce(&Table<L, M>) -> T) -> Option<T> {
+        self.read().get(name).map(count)
+    }
+
     /// Lets go of all but these names. Who still counts in one that is gone counts for nobody.
     pub fn retain(&self, mut is_kept: impl FnMut(&str) -> bool) {
         self.write().retain(|name, _| is_kept(name));

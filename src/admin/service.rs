@@ -92,7 +92,7 @@ impl<S: Subject> Service<S> {
                 }
                 None => Some(fields::sentence(
                     StatusCode::BAD_REQUEST,
-                    "A page is asked for with limit=N, from 1 to 1000, and after=SID.\n",
+                    "A page is asked for with limit=N, from 1 to 1000, and after=ID, of 32 hexadecimal digits.\n",
                 )),
             },
             _ => None,
@@ -159,7 +159,7 @@ fn page(query: &str) -> Option<Page> {
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         match parameter.split_once('=')? {
             ("limit", limit) => page.limit = limit.parse().ok().filter(|limit| (1..=most).contains(limit))?,
-            ("after", after) => page.after = Some(after.to_owned()),
+            ("after", after) if after.len() == 32 => page.after = Some(u128::from_str_radix(after, 16).ok()?),
             _ => return None,
         }
     }

@@ -45,9 +45,9 @@ use tokio::sync::Semaphore;
 use tower::Service;
 use tracing::{error, info};
 
-use crate::admin::{self, Access, ReloadSender};
+use crate::admin::{Access, Probes, ReloadSender, Window};
 use crate::crypto::{RandomFailed, SecureRandom, SystemRandom};
-use crate::intake::{BindError, Intake};
+use crate::intake::{BindError, Intake, WindowError, bind_window};
 use crate::net::drain::Drain;
 use crate::net::server::{self, Drained, Listener, Peer, Server};
 use crate::policy::{self, AgentPolicy, Applied};
@@ -73,7 +73,7 @@ pub enum RunError {
     Bind(#[from] BindError),
     /// The address for operators cannot be bound.
     #[error(transparent)]
-    Admin(#[from] admin::BindError),
+    Admin(#[from] WindowError),
     /// The connections to the gateway cannot be set up. Whether it is there is not looked at.
     #[error(transparent)]
     Gateway(#[from] UnusableGateway),
@@ -133,7 +133,7 @@ impl Agent {
                 intake: Intake::new(&policy.listeners),
                 fixed: Fixed::of(&policy),
                 generation: AtomicU64::new(1),
-                current: ArcSwap::from_pointee(Current::new(policy)?),
+                current: ArcSwap::from_pointee(Current::new(policy, time.now())?),
                 time,
                 random,
             }),
@@ -146,11 +146,11 @@ impl Agent {
     /// # Errors
     /// [`UnusableGateway`]; then everything is as it was.
     pub fn reload(&self, mut policy: AgentPolicy) -> Result<Applied, UnusableGateway> {
-        let Shared { intake, fixed, generation, current, .. } = &*self.shared;
+        let Shared { intake, fixed, generation, current, time, .. } = &*self.shared;
         let mut kept = fixed.keep(&mut policy);
         kept.extend((!intake.is_same_sockets(&policy.listeners)).then_some("agent.listen or listener"));
         let listeners = policy.listeners.clone();
-        current.store(Arc::new(Current::new(policy)?));
+        current.store(Arc::new(Current::new(policy, time.now())?));
         intake.replace_tls(&listeners);
         Ok(Applied { generation: generation.fetch_add(1, Ordering::Relaxed) + 1, kept })
     }
@@ -276,13 +276,10 @@ pub async fn run(
     let (gateway, window) = (policy.gateway.to_string(), policy.admin.clone());
     let agent = Agent::new(policy, Arc::new(WallClock), Arc::new(SystemRandom))?;
     let listeners = agent.shared.intake.bind(public_plaintext).await?;
-    let window = match window.listen {
-        Some(addr) => {
-            let overview = Overview { agent: Arc::clone(&agent.shared), drain: drain.clone() };
-            Some(admin::Bound::new(addr).await?.open(overview, Access { hosts: window.hosts, reloads }))
-        }
-        None => None,
-    };
+    let window = bind_window(&window).await?.map(|listener| {
+        let overview = Overview { agent: Arc::clone(&agent.shared), drain: drain.clone(), probes: Probes::default() };
+        Window::open(listener, overview, Access { hosts: window.hosts.clone(), reloads })
+    });
     let servers = listeners.into_iter().map(|listener| {
         info!(addr = %listener.name(), tls = listener.is_secured(), gateway, provider = provider.name(), "listening");
         let (agent, drain) = (agent.clone(), drain.clone());

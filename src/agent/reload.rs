@@ -4,6 +4,7 @@
 use super::link::{GatewaySetupError, Link};
 use crate::policy::{Admin, AgentPolicy, Limits, LogFormat};
 use crate::seal::{Extras, Layer};
+use crate::session::UnixTime;
 use crate::session::terminal::TerminalLimits;
 
 /// What a policy says, ready for exchanges.
@@ -11,6 +12,8 @@ pub(super) struct Current {
     pub(super) policy: AgentPolicy,
     pub(super) extras: Extras,
     pub(super) link: Link,
+    /// Since when it is in force.
+    pub(super) loaded: UnixTime,
 }
 
 /// A gateway to which no connections can be set up. Whether it is there is not looked at.
@@ -25,7 +28,7 @@ pub struct UnusableGateway {
 
 impl Current {
     /// What `policy` says.
-    pub(super) fn new(policy: AgentPolicy) -> Result<Self, UnusableGateway> {
+    pub(super) fn new(policy: AgentPolicy, loaded: UnixTime) -> Result<Self, UnusableGateway> {
         let link =
             Link::new(&policy).map_err(|source| UnusableGateway { gateway: policy.gateway.to_string(), source })?;
         let extras = Extras {
@@ -33,7 +36,7 @@ impl Current {
             request_fields: policy.extra_headers.clone(),
             response_fields: policy.extra_headers.clone(),
         };
-        Ok(Self { policy, extras, link })
+        Ok(Self { policy, extras, link, loaded })
     }
 }
 

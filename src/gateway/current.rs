@@ -3,11 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::forward::{Upstream, UpstreamSetupError};
 use super::keyring::Keyring;
+use super::metrics::Metrics;
 use super::service::Lane;
 use crate::crypto::CryptoProvider;
-use crate::policy::{GatewayPolicy, Rules};
+use crate::policy::{GatewayPolicy, Needs, Rules};
+use crate::session::UnixTime;
 
 /// What a policy says, ready for exchanges.
 pub(super) struct Current {
@@ -19,6 +23,13 @@ pub(super) struct Current {
     pub(super) early: bool,
     pub(super) message_limit: usize,
     pub(super) body_timeout: Duration,
+    pub(super) ready_needs: Needs,
+    /// All of it, for operators.
+    pub(super) view: Value,
+    /// Until when listeners' certificates are valid, by file.
+    pub(super) certificate_ends: Vec<(String, UnixTime)>,
+    /// Since when it is in force.
+    pub(super) loaded: UnixTime,
 }
 
 /// A server to which no connections can be set up.
@@ -33,13 +44,18 @@ pub struct UnusableUpstream {
 
 impl Current {
     /// What `policy` says. Connections to servers about which nothing changes are those of `before`.
-    pub(super) fn new(policy: &GatewayPolicy, before: Option<&Self>) -> Result<Self, UnusableUpstream> {
+    pub(super) fn new(
+        policy: &GatewayPolicy,
+        before: Option<&Self>,
+        metrics: &Metrics,
+        loaded: UnixTime,
+    ) -> Result<Self, UnusableUpstream> {
         let mut lanes = Vec::with_capacity(policy.routes.len());
         for route in &policy.routes {
             let before = before.and_then(|before| before.lane(&route.path)).map(|lane| &lane.upstream);
             let upstream = Upstream::new(route, policy, before)
                 .map_err(|source| UnusableUpstream { upstream: route.upstream.to_string(), source })?;
-            lanes.push(Arc::new(Lane::new(route, policy, upstream)));
+            lanes.push(Arc::new(Lane::new(route, policy, upstream, metrics.upstream(&route.path))));
         }
         Ok(Self {
             provider: policy.provider,
@@ -49,6 +65,10 @@ impl Current {
             early: policy.early,
             message_limit: policy.message_limit,
             body_timeout: policy.limits.body_timeout,
+            ready_needs: policy.admin.ready_needs_upstreams,
+            view: policy.view(),
+            certificate_ends: certificate_ends(policy),
+            loaded,
         })
     }
 
@@ -56,4 +76,19 @@ impl Current {
     pub(super) fn lane(&self, path: &str) -> Option<&Arc<Lane>> {
         self.lanes.iter().find(|lane| crate::policy::has_prefix(path, &lane.route.path))
     }
+}
+
+fn certificate_ends(policy: &GatewayPolicy) -> Vec<(String, UnixTime)> {
+    let mut ends: Vec<_> = policy
+        .listeners
+        .iter()
+        .filter_map(|listener| listener.tls.as_ref())
+        .map(|tls| {
+            let end = u64::try_from(tls.tls.identity().not_after().as_second()).unwrap_or_default();
+            (tls.certificate.display().to_string(), UnixTime(end))
+        })
+        .collect();
+    ends.sort();
+    ends.dedup();
+    ends
 }

@@ -109,7 +109,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
         let seal = |session: &session::Session<SessionKeys>, number| {
             sealed_document(session.keys.seal_response_document(number, answer.end, &sealable), &answer)
         };
-        Ok(self.complete(accepted, noted, answer.end, seal).await)
+        Ok(self.complete(accepted, noted, answer.end, seal, record).await)
     }
 
     /// The server's answer to an admitted document.
@@ -184,6 +184,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
         message: Message<'_>,
         record: &mut Record,
     ) -> Result<session::Response, Reason> {
+        record.opened(facts.layer);
         if !may_come_early(message.document) {
             record.cause = Some("this message may not come early".into());
             return Err(Reason::EarlyRefused);
@@ -202,6 +203,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
         record.end = answer.end;
         let sealed = init.reply(self.current.provider, sid, answer.end).seal_document(&sealable);
         let (body, keys) = sealed.map_err(|unfit| unfit_as(unfit, Reason::UpstreamInvalid, record))?;
+        record.sealed(Layer::Data);
         if let Err(refused) = self.shared.store.begin(reserved, Arc::new(keys), answer.end, self.now()).await {
             // The message was forwarded: its answer is worth having, even if nothing can follow it.
             note(refused, record);

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
@@ -19,19 +20,21 @@ use super::devices::{Sighting, Speech};
 use super::document::Envelope;
 use super::forward::{self, Inbound, Outbound};
 use super::ladder::{self, Asked, Judgement, Kind, Objection, Verdict};
+use super::metrics::{Group, Limit, Stage, Transport};
 use super::observe::Observed;
 use super::record::{Decision, Record};
 use super::refuse::{self, Answer};
 use super::service::{Incoming, Lane, address};
+use crate::crypto::KeyTransport;
 use crate::policy::PlaintextPermit;
 use crate::seal::{
     self, CheckedInit, Encrypt0, InitHeader, Layer, Number, NumberedHeader, Reason, SessionKeys, Sid, Target,
-    UnwrappedInit,
+    UnwrappedInit, VersionedInit,
 };
 use crate::session::{
     self, Kid, Outcome, Probe, Refused, Sender, SessionFacts, SessionStore, SyncMessage, UnixTime, Waiter,
 };
-use crate::syncml::{Command, Document, Form, Heading, Limits};
+use crate::syncml::{self, Command, Document, Form, Heading};
 
 /// A message from a terminal, read as far as SyncHdr and the names of its commands.
 pub(super) struct Message<'a> {
@@ -163,7 +166,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
         body: Bytes,
         record: &mut Record,
     ) -> Response<Full<Bytes>> {
-        let scanned = Document::scan(form, &body, &Limits::default());
+        let scanned = Document::scan(form, &body, &syncml::Limits::default());
         if let Err(error) = &scanned {
             record.cause = Some(error.to_string());
         }
@@ -181,6 +184,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
             self.identify(document, record);
             if document.header.seal_marks == 0 {
                 Self::sight(document, Speech::Plaintext, record);
+                record.plaintext();
             }
         }
         match (verdict, document) {
@@ -267,6 +271,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
     ) -> Result<Step<(Numbered, T)>, Reason> {
         let NumberedHeader { sid, number, .. } = *sealed.header();
         (record.sid, record.number) = (Some(sid), Some(number));
+        record.numbered();
         let now = self.now();
         let session = self.shared.store.find(sid, now).await.map_err(|refused| note(refused, record))?;
         if session.facts.route != lane.name {
@@ -284,7 +289,10 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
             Probe::Repeat(response) => return Ok(Step::Answered(repeated(response, record))),
             Probe::Wait(waiter) => return awaited(waiter, record).await.map(Step::Answered),
         }
+        let started = Instant::now();
         let opened = open(&session.keys, sealed)?;
+        record.took(Stage::Open, started.elapsed());
+        record.opened(session.facts.layer);
         Ok(Step::Taken((Numbered { session, number, digest }, opened)))
     }
 
@@ -302,7 +310,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
             let names = self.names(lane, Some(kid), &message, record)?;
             Ok((message, names))
         });
-        let now = self.now();
+        let (now, started) = (self.now(), Instant::now());
         let outcome = match &named {
             Ok((message, Some(names))) => {
                 let facts = names.facts(lane, message);
@@ -314,6 +322,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
                 outcome.map(|outcome| outcome.map(|accepted| (accepted, None)))
             }
         };
+        record.took(Stage::Accept, started.elapsed());
         let (accepted, pass) = match outcome.map_err(|refused| note(refused, record))? {
             Outcome::Accepted(accepted) => accepted,
             Outcome::Repeat(response) => return Ok(Step::Answered(repeated(response, record))),
@@ -333,8 +342,16 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
         noted: Option<Noted<S::Pass>>,
         end: bool,
         seal: impl FnOnce(&session::Session<SessionKeys>, Number) -> session::Response + Send,
+        record: &mut Record,
     ) -> session::Response {
         let now = self.now();
+        let seal = |session: &session::Session<SessionKeys>, number| {
+            let started = Instant::now();
+            let response = seal(session, number);
+            record.took(Stage::Seal, started.elapsed());
+            record.sealed(session.facts.layer);
+            response
+        };
         match noted {
             Some(Noted { pass, hdr_status, resp_target }) => {
                 let resp_target = resp_target.as_deref().map(str::as_bytes);
@@ -361,7 +378,10 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
         record: &mut Record,
     ) -> Result<(UnwrappedInit, Option<Early>, SessionFacts), Reason> {
         let layer = sealed.layer();
+        let transport = transport(sealed.header());
+        record.init(transport, Group::None);
         let checked = sealed.check(self.current.provider, &lane.accepts, self.current.keyring.at(self.now()))?;
+        record.init(transport, checked.group().into());
         let early = self.check_time(&checked, record).await?;
         let kid = checked.kid().clone();
         record.recipient = Some(match &kid {
@@ -369,7 +389,10 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
             Kid::Secret(_) => "secret".to_owned(),
         });
         let (provider, random) = (self.current.provider, Arc::clone(&self.shared.surroundings.random));
-        let unwrapped = self.shared.unwrapping.run(move || checked.unwrap_key(provider, &*random)).await?;
+        let started = Instant::now();
+        let unwrapped = self.shared.unwrapping.run(move || checked.unwrap_key(provider, &*random)).await;
+        let unwrapped = unwrapped.inspect_err(|_| record.hit(Limit::UnwrapQueue))?;
+        record.took(Stage::Unwrap, started.elapsed());
         let unwrapped = unwrapped.map_err(|_| Reason::Overloaded)?;
         let mut sid = Sid([0; 16]);
         self.shared.surroundings.random.fill(&mut sid.0).map_err(|_| Reason::Overloaded)?;
@@ -385,13 +408,16 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
             return Err(Reason::EarlyRefused);
         }
         let digest = checked.header_digest(self.current.provider);
-        let note = |refused: Refused| {
-            record.cause = Some(refused.to_string());
-            refused.reason()
-        };
-        self.shared.store.probe_early(digest, issued, self.now()).await.map_err(note)?;
+        let probed = self.shared.store.probe_early(digest, issued, self.now()).await;
+        probed.map_err(|refused| note(refused, record))?;
         Ok(Some(Early { digest, issued }))
     }
+}
+
+/// How an init request says that its session key travels.
+fn transport(header: &InitHeader) -> Transport {
+    let VersionedInit::Version1(init) = &header.init else { return Transport::Unknown };
+    i64::try_from(init.kt).ok().and_then(KeyTransport::from_cose_id).into()
 }
 
 /// How far a numbered request came.
@@ -435,6 +461,9 @@ async fn awaited(waiter: Waiter, record: &mut Record) -> Result<session::Respons
 }
 
 pub(super) fn note(refused: Refused, record: &mut Record) -> Reason {
+    if let Some(limit) = Limit::of(refused) {
+        record.hit(limit);
+    }
     record.cause = Some(refused.to_string());
     refused.reason()
 }
@@ -450,7 +479,7 @@ pub(super) fn may_come_early(document: &Document<'_>) -> bool {
 /// What all kinds have in common.
 impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
     pub(super) fn scan<'a>(&self, form: Form, body: &'a [u8], record: &mut Record) -> Result<Document<'a>, Reason> {
-        let document = Document::scan(form, body, &Limits::default()).map_err(|error| {
+        let document = Document::scan(form, body, &syncml::Limits::default()).map_err(|error| {
             record.cause = Some(error.to_string());
             Reason::Malformed
         })?;
@@ -584,7 +613,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
             return Ok((inbound, false));
         };
         let bytes = inbound.message.clone();
-        let document = Document::scan(form, &bytes, &Limits::default()).map_err(|error| {
+        let document = Document::scan(form, &bytes, &syncml::Limits::default()).map_err(|error| {
             record.cause = Some(format!("the server's answer cannot be read: {error}"));
             Reason::UpstreamInvalid
         })?;

@@ -15,12 +15,15 @@ pub(super) struct Keyring {
     /// The RSA keys, for those who ask what is supported.
     rsa_keys: Vec<Recipient>,
     devices: HashMap<KeyName, Devices>,
+    /// When each secret expires, if it does.
+    secret_ends: Vec<Option<UnixTime>>,
 }
 
 impl Keyring {
     pub(super) fn new(policy: &GatewayPolicy) -> Self {
         let has = |kt| policy.key_transports.contains(&kt);
-        let mut ring = Self { recipients: Recipients::default(), rsa_keys: Vec::new(), devices: HashMap::new() };
+        let (recipients, rsa_keys, devices, secret_ends) = Default::default();
+        let mut ring = Self { recipients, rsa_keys, devices, secret_ends };
         if has(KeyTransport::RsaOaep256) {
             ring.rsa_keys.clone_from(&policy.recipients);
         }
@@ -30,6 +33,7 @@ impl Keyring {
         for secret in policy.secrets.iter().filter(|_| has(KeyTransport::A256Kw)) {
             let (name, until) = (secret.name.clone(), secret.expires.map(|until| until.0));
             ring.recipients.add_secret(policy.provider, name.clone(), &secret.secret, until);
+            ring.secret_ends.push(secret.expires);
             ring.devices.extend(secret.devices.clone().map(|devices| (name, devices)));
         }
         ring
@@ -43,6 +47,26 @@ impl Keyring {
     /// The RSA keys of `now`, the active one first.
     pub(super) fn rsa_keys(&self, now: UnixTime) -> impl Iterator<Item = &Recipient> {
         self.rsa_keys.iter().filter(move |key| key.accept_until.is_none_or(|until| now < until))
+    }
+
+    /// The RSA keys that have an end, past or to come.
+    pub(super) fn key_ends(&self) -> impl Iterator<Item = (String, UnixTime)> {
+        self.rsa_keys.iter().filter_map(|key| Some((key.key_id().to_string(), key.accept_until?)))
+    }
+
+    /// When the secrets expire that are valid at `now`, if they do.
+    pub(super) fn secret_ends(&self, now: UnixTime) -> impl Iterator<Item = Option<UnixTime>> {
+        self.secret_ends.iter().copied().filter(move |end| end.is_none_or(|end| now < end))
+    }
+
+    /// How many secrets there are, expired or not.
+    pub(super) fn n_secrets(&self) -> usize {
+        self.secret_ends.len()
+    }
+
+    /// Whether anybody can begin a sealed session at `now`.
+    pub(super) fn is_usable(&self, now: UnixTime) -> bool {
+        self.rsa_keys(now).next().is_some() || self.secret_ends(now).next().is_some()
     }
 
     /// Whether a terminal that has shown `kid` may speak for the device with this Source LocURI.

@@ -82,7 +82,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
         let seal = |session: &session::Session<SessionKeys>, number| {
             sealed_bytes(session.keys.seal_response(number, answer.end, &answer.as_response(lane).plaintext()))
         };
-        Ok(self.complete(accepted, noted, answer.end, seal).await)
+        Ok(self.complete(accepted, noted, answer.end, seal, record).await)
     }
 
     /// Begins a sealed session (PROTOCOL sections 3.1, 3.5 and 8.1, step 3).
@@ -129,6 +129,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
     ) -> Result<session::Response, Reason> {
         let (request, target, form) = self.read_request(lane, plaintext, record)?;
         let document = self.scan(form, request.body, record)?;
+        record.opened(facts.layer);
         if !may_come_early(&document) {
             record.cause = Some("this message may not come early".into());
             return Err(Reason::EarlyRefused);
@@ -153,6 +154,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
             Err(reason) => self.refusal_answer(lane, reason, Some((&document.heading(), content_type)), record),
         };
         record.end = answer.end;
+        record.sealed(Layer::Message);
         let reply = opened.reply(self.current.provider, sid, answer.end);
         let (body, keys) = reply.seal(&answer.as_response(lane).plaintext());
         if let Err(refused) = self.shared.store.begin(reserved, Arc::new(keys), answer.end, self.now()).await {

@@ -29,6 +29,7 @@ mod refuse;
 mod reload;
 mod service;
 mod shed;
+mod stored;
 mod unwrapping;
 
 use std::path::{Path, PathBuf};
@@ -41,9 +42,9 @@ use tokio::sync::oneshot;
 use tower::ServiceBuilder;
 use tracing::{info, warn};
 
-use crate::admin::{self, Access, ReloadSender};
+use crate::admin::{Access, ReloadSender, Window};
 use crate::crypto::{RandomFailed, SecureRandom, SystemRandom};
-use crate::intake::{BindError, Intake};
+use crate::intake::{BindError, Intake, WindowError, bind_window};
 use crate::net::drain::Drain;
 use crate::net::server::{self, Drained, Listener, Server};
 use crate::policy::{Applied, GatewayPolicy, Limits, Rollout, Store};
@@ -61,6 +62,7 @@ use self::devices::{Devices, Snapshot, StateError};
 use self::overview::Overview;
 use self::reload::Fixed;
 use self::shed::ShedLayer;
+use self::stored::Stored;
 use self::unwrapping::Unwrapping;
 
 /// Why a gateway does not run.
@@ -71,7 +73,7 @@ pub enum RunError {
     Bind(#[from] BindError),
     /// The address for operators cannot be bound.
     #[error(transparent)]
-    Admin(#[from] admin::BindError),
+    Admin(#[from] WindowError),
     /// The connections to a server cannot be set up.
     #[error(transparent)]
     Upstream(#[from] UnusableUpstream),
@@ -122,7 +124,7 @@ impl<S> Clone for Gateway<S> {
 struct Shared<S> {
     surroundings: Surroundings,
     metrics: Arc<Metrics>,
-    store: S,
+    store: Stored<S>,
     limits: Limits,
     unwrapping: Unwrapping,
     device_key: DeviceKey,
@@ -150,14 +152,14 @@ impl<S: SessionStore<Keys = SessionKeys>> Gateway<S> {
     /// # Errors
     /// [`RunError::Upstream`] and [`RunError::Random`].
     pub fn new(policy: &GatewayPolicy, surroundings: Surroundings, store: S) -> Result<Self, RunError> {
-        let current = Current::new(policy, None)?;
-        let metrics = Arc::new(Metrics::new());
-        metrics.decide(&policy.rules);
+        let metrics = Arc::new(Metrics::new(policy.provider.name()));
+        let current = Current::new(policy, None, &metrics, surroundings.time.now())?;
+        metrics.follow(policy);
         Ok(Self {
             shed: ShedLayer::new(policy.limits.in_flight, Arc::clone(&metrics)),
             shared: Arc::new(Shared {
+                store: Stored::new(store, Arc::clone(&metrics)),
                 metrics,
-                store,
                 limits: policy.limits.clone(),
                 unwrapping: Unwrapping::new(policy.unwrap_queue),
                 device_key: DeviceKey::new(&*surroundings.random)?,
@@ -173,7 +175,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Gateway<S> {
 
     /// The store of sessions.
     pub fn store(&self) -> &S {
-        &self.shared.store
+        self.shared.store.inner()
     }
 
     /// The devices that it has seen.
@@ -198,11 +200,11 @@ impl<S: SessionStore<Keys = SessionKeys>> Gateway<S> {
     /// # Errors
     /// [`ReloadError`]; then everything is as it was.
     pub fn reload(&self, policy: &GatewayPolicy) -> Result<Applied, ReloadError> {
-        let Shared { intake, fixed, generation, current, metrics, .. } = &*self.shared;
-        let next = Current::new(policy, Some(&current.load()))?;
+        let Shared { intake, fixed, generation, current, metrics, surroundings, .. } = &*self.shared;
+        let next = Current::new(policy, Some(&current.load()), metrics, surroundings.time.now())?;
         current.store(Arc::new(next));
-        metrics.decide(&policy.rules);
         intake.replace_tls(&policy.listeners);
+        metrics.follow(policy);
         let generation = generation.fetch_add(1, Ordering::Relaxed) + 1;
         let mut kept = fixed.differs(policy);
         if !intake.is_same_sockets(&policy.listeners) {
@@ -321,13 +323,10 @@ where
         None => None,
     };
     let listeners = gateway.shared.intake.bind(true).await?;
-    let window = match policy.admin.listen {
-        Some(addr) => {
-            let access = Access { hosts: policy.admin.hosts.clone(), reloads };
-            Some(admin::Bound::new(addr).await?.open(Overview::new(gateway.clone(), drain.clone()), access))
-        }
-        None => None,
-    };
+    let window = bind_window(&policy.admin).await?.map(|listener| {
+        let access = Access { hosts: policy.admin.hosts.clone(), reloads };
+        Window::open(listener, Overview::new(gateway.clone(), drain.clone()), access)
+    });
     let servers = listeners.into_iter().map(|listener| {
         info!(addr = %listener.name(), tls = listener.is_secured(), routes = policy.routes.len(), provider = policy.provider.name(), "listening");
         tokio::spawn(gateway.clone().serve(listener, drain.clone()))

@@ -9,9 +9,12 @@ use tracing::info;
 
 use super::devices::Speech;
 use super::ladder::{Declined, Objection};
-use super::metrics::{Metrics, Outcome};
+use super::metrics::{
+    Direction, Group, InitResult, Kind, Limit, Metrics, Outcome, Protection, Stage, Transport, UpstreamResult,
+    UpstreamSeries,
+};
 use crate::policy;
-use crate::seal::{Number, Reason, Sid};
+use crate::seal::{Layer, Number, Reason, Sid};
 use crate::session::Device;
 
 /// What became of a request.
@@ -71,6 +74,13 @@ impl Decision {
 pub(super) struct Record {
     metrics: Arc<Metrics>,
     written: bool,
+    kind: Kind,
+    /// Of an init request: what it asks for.
+    init: Option<(Transport, Group)>,
+    /// The answer is sealed.
+    sealed: bool,
+    /// What the route's server does.
+    pub(super) server: Option<UpstreamSeries>,
     peer: Option<SocketAddr>,
     started: Instant,
     pub(super) route: Option<String>,
@@ -109,6 +119,10 @@ impl Record {
         Self {
             metrics,
             written: false,
+            kind: Kind::Other,
+            init: None,
+            sealed: false,
+            server: None,
             peer,
             started: Instant::now(),
             route: None,
@@ -161,6 +175,44 @@ impl Record {
         }
     }
 
+    /// Notes that it is an init request, and what it asks for.
+    pub(super) fn init(&mut self, transport: Transport, group: Group) {
+        self.kind = Kind::Init;
+        self.init = Some((transport, group));
+    }
+
+    /// Notes that it is a numbered request.
+    pub(super) fn numbered(&mut self) {
+        self.kind = Kind::Numbered;
+    }
+
+    /// Notes that it is a SyncML message without a seal.
+    pub(super) fn plaintext(&mut self) {
+        self.kind = Kind::Plaintext;
+        self.metrics.messages.at((Protection::Plaintext, Direction::C2s)).inc();
+    }
+
+    /// Notes that a message was opened.
+    pub(super) fn opened(&mut self, layer: Layer) {
+        self.metrics.messages.at((layer.into(), Direction::C2s)).inc();
+    }
+
+    /// Notes that the answer to a message was sealed.
+    pub(super) fn sealed(&mut self, layer: Layer) {
+        self.sealed = true;
+        self.metrics.messages.at((layer.into(), Direction::S2c)).inc();
+    }
+
+    /// Notes what a part of it took.
+    pub(super) fn took(&self, stage: Stage, time: Duration) {
+        self.metrics.took(stage, time);
+    }
+
+    /// Notes that a bound was hit.
+    pub(super) fn hit(&self, limit: Limit) {
+        self.metrics.hit(limit);
+    }
+
     /// Writes the line, with the answer's status and bytes.
     pub(super) fn write(mut self, status: u16, sent: usize) {
         self.written = true;
@@ -193,14 +245,33 @@ impl Record {
 impl Drop for Record {
     /// Counts the exchange.
     fn drop(&mut self) {
-        let outcome = match self.written {
-            true => self.decision.outcome(),
-            false if std::thread::panicking() => Outcome::Failed,
-            false => Outcome::Abandoned,
+        let outcome = match (self.written, self.decision.outcome()) {
+            (true, Outcome::Refused) if self.sealed => Outcome::RefusedSealed,
+            (true, outcome) => outcome,
+            (false, _) if std::thread::panicking() => Outcome::Failed,
+            (false, _) => Outcome::Abandoned,
         };
-        self.metrics.outcomes.at((outcome,)).inc();
-        if let (Outcome::Refused, Some(Objection::Refused(reason))) = (outcome, self.reason) {
-            self.metrics.refusals.at((reason,)).inc();
+        let metrics = &*self.metrics;
+        metrics.outcomes.at((outcome,)).inc();
+        metrics.durations.at((self.kind,)).observe(self.started.elapsed().as_secs_f64());
+        if let (Outcome::Refused | Outcome::RefusedSealed | Outcome::Shed, Some(Objection::Refused(reason))) =
+            (outcome, self.reason)
+        {
+            metrics.refusals.at((reason,)).inc();
+        }
+        if let (Outcome::Plaintext | Outcome::Observed, Kind::Plaintext) = (outcome, self.kind) {
+            metrics.messages.at((Protection::Plaintext, Direction::S2c)).inc();
+        }
+        if let Some((transport, group)) = self.init {
+            metrics.inits.at((transport, group, self.init_result(outcome))).inc();
+        }
+        if let (Some(took), Some(server)) = (self.upstream, &self.server) {
+            metrics.took(Stage::Upstream, took);
+            let result = self.upstream_result(outcome);
+            if result == UpstreamResult::Busy {
+                metrics.hit(Limit::UpstreamConnections);
+            }
+            server.at((result,)).inc();
         }
         match (&self.rule, outcome, self.reason, self.would_refuse) {
             (Some(rule), Outcome::Refused | Outcome::Declined, Some(objection), _) => {
@@ -210,6 +281,31 @@ impl Drop for Record {
             _ => {}
         }
         self.metrics.in_flight.dec();
+    }
+}
+
+impl Record {
+    fn init_result(&self, outcome: Outcome) -> InitResult {
+        match (outcome, self.reason) {
+            (Outcome::Handshake, _) => InitResult::Begun,
+            (Outcome::Forwarded | Outcome::RefusedSealed, _) => InitResult::Early,
+            (_, Some(Objection::Refused(Reason::CannotOpen))) => InitResult::CannotOpen,
+            _ => InitResult::Refused,
+        }
+    }
+
+    fn upstream_result(&self, outcome: Outcome) -> UpstreamResult {
+        let is_passed = matches!(outcome, Outcome::Forwarded | Outcome::Observed | Outcome::Plaintext);
+        match (self.upstream_status, self.reason) {
+            (Some(500..), _) if is_passed => UpstreamResult::Passed5xx,
+            (Some(400..), _) if is_passed => UpstreamResult::Passed4xx,
+            (Some(300..), _) if is_passed => UpstreamResult::Passed3xx,
+            (Some(_), _) if is_passed => UpstreamResult::Passed2xx,
+            (_, Some(Objection::Refused(Reason::UpstreamTimeout))) => UpstreamResult::Timeout,
+            (_, Some(Objection::Refused(Reason::UpstreamUnreachable))) => UpstreamResult::Unreachable,
+            (_, Some(Objection::Refused(Reason::Overloaded))) => UpstreamResult::Busy,
+            _ => UpstreamResult::Invalid,
+        }
     }
 }
 

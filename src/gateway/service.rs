@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
@@ -20,7 +21,7 @@ use super::current::Current;
 use super::exchange::Exchange;
 use super::forward::Upstream;
 use super::ladder::{self, Asked, Declined, Foreign, Kind, Objection};
-use super::metrics::Limit;
+use super::metrics::{Limit, Stage, UpstreamSeries};
 use super::record::{Decision, Record};
 use super::{Gateway, discovery};
 use crate::net::body::{self, BodyError};
@@ -40,10 +41,12 @@ pub(super) struct Lane {
     pub(super) accepts: Accepts,
     pub(super) extras: Extras,
     pub(super) upstream: Upstream,
+    /// What the server does.
+    series: UpstreamSeries,
 }
 
 impl Lane {
-    pub(super) fn new(route: &Route, policy: &GatewayPolicy, upstream: Upstream) -> Self {
+    pub(super) fn new(route: &Route, policy: &GatewayPolicy, upstream: Upstream, series: UpstreamSeries) -> Self {
         Self {
             name: route.path.as_str().into(),
             accepts: Accepts {
@@ -59,6 +62,7 @@ impl Lane {
                 response_fields: route.extra_headers.clone(),
             },
             upstream,
+            series,
             route: route.clone(),
         }
     }
@@ -112,6 +116,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
             match self.current.lane(request.uri().path()).cloned() {
                 Some(lane) => {
                     record.route = Some(lane.route.path.clone());
+                    record.server = Some(lane.series.clone());
                     return self.serve_lane(lane, request, record).await;
                 }
                 None => fields::sentence(
@@ -177,6 +182,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
                 }
             }
         };
+        let started = Instant::now();
         let (parts, body) = body::receive(request, limit, self.current.body_timeout).await;
         let body = match body {
             Ok(body) => body,
@@ -184,11 +190,11 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
                 record.cause = Some(error.to_string());
                 let response = match error {
                     BodyError::TooLarge { .. } => {
-                        self.shared.metrics.hit(Limit::Message);
+                        record.hit(Limit::Message);
                         self.refuse(&lane, Reason::TooLarge, &mut record)
                     }
                     BodyError::Timeout => {
-                        self.shared.metrics.hit(Limit::BodyTimeout);
+                        record.hit(Limit::BodyTimeout);
                         fields::sentence(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time.\n")
                     }
                     BodyError::Incomplete(_) => fields::sentence(StatusCode::BAD_REQUEST, "The body broke off.\n"),
@@ -196,6 +202,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
                 return finish(record, response);
             }
         };
+        record.took(Stage::Receive, started.elapsed());
         record.received = body.len();
         // What has begun is brought to its end, whether the client is there to hear of it or not: a number that was
         // accepted is answered, and the answer kept.

@@ -7,6 +7,7 @@
 //! - [`body`] reads a request's body into one buffer of its reader's own, up to a limit.
 //! - [`upstream`] sends a request to one server over pooled connections and reads the whole answer, or says in one
 //!   of few words why there is none.
+//! - [`probe`] finds out whether a server takes connections.
 //! - [`fields`] is header hygiene: fields of one hop, media types, answers made here.
 //! - [`tls`] holds whom we trust, and who we are, for TLS on either side.
 //! - [`drain`] ends all of it in order.
@@ -21,6 +22,7 @@ mod connector;
 pub mod drain;
 pub mod fields;
 pub mod listener;
+pub mod probe;
 mod proxy_protocol;
 pub mod server;
 pub mod tls;

@@ -15,6 +15,7 @@ use super::listener::Listener;
 use super::reader::Section;
 use super::secrets;
 use super::value::{boolean, choice, count, duration, nonempty_list, text};
+use super::view::FileDigest;
 use crate::crypto::{
     Algorithm, CryptoProvider, KeyId, KeyName, KeyTransport, NamedGroup, RsaPublicKey, TerminalSecret,
 };
@@ -26,6 +27,8 @@ use crate::syncml::Form;
 /// An agent's policy, checked: nothing in it can be wrong any more but what only binding shows.
 #[derive(Clone, Debug)]
 pub struct AgentPolicy {
+    /// Which version of its file it is.
+    pub digest: FileDigest,
     /// Where it listens: at least one place, which only this machine can reach if what it takes there is plaintext.
     pub listeners: Vec<Listener>,
     /// Whether other machines may bring plaintext all the same.
@@ -101,6 +104,7 @@ pub struct Retransmit {
 
 impl AgentPolicy {
     pub(super) fn read(mut root: Section<'_>) -> Option<Self> {
+        let file = root.text();
         let dangerous = Dangerous::read_agent(root.section("dangerous"));
         let crypto = Crypto::read(root.section("crypto"), dangerous.require_exchange);
 
@@ -151,6 +155,7 @@ impl AgentPolicy {
 
         let gateway = gateway?;
         Some(Self {
+            digest: FileDigest(crypto.provider.sha256(&[file.as_bytes()])),
             listeners,
             public_plaintext,
             public_url,

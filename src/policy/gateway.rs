@@ -18,6 +18,7 @@ use super::secrets::{self, Secret};
 use super::store::Store;
 use super::tls::{self, ClientPattern};
 use super::value::{boolean, choice, count, duration, list, nonempty_list, size, text};
+use super::view::FileDigest;
 use crate::crypto::{Algorithm, CryptoProvider, KeyTransport, NamedGroup};
 use crate::net::tls::ClientNames;
 use crate::seal::Layer;
@@ -28,6 +29,8 @@ use crate::syncml::Form;
 /// A gateway's policy, checked: nothing in it can be wrong any more but what only binding shows.
 #[derive(Clone, Debug)]
 pub struct GatewayPolicy {
+    /// Which version of its file it is.
+    pub digest: FileDigest,
     /// Where it listens: at least one place.
     pub listeners: Vec<Listener>,
     /// How terminals reach it; takes the place of a server's name in RespURI (PROTOCOL section 8.3).
@@ -133,6 +136,7 @@ impl GatewayPolicy {
     }
 
     pub(super) fn read(mut root: Section<'_>) -> Option<Self> {
+        let file = root.text();
         let dangerous = Dangerous::read_gateway(root.section("dangerous"));
         let crypto = Crypto::read(root.section("crypto"), dangerous.require_exchange);
 
@@ -203,6 +207,7 @@ impl GatewayPolicy {
 
         let keyed = keyed?;
         Some(Self {
+            digest: FileDigest(crypto.provider.sha256(&[file.as_bytes()])),
             listeners,
             public_url,
             provider: crypto.provider,

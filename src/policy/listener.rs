@@ -45,7 +45,7 @@ const MODE: u32 = 0o660;
 impl ListenAddr {
     const ALLOWED: &str = "\"ADDRESS:PORT\", \"unix:/PATH\" or \"systemd:NAME\"";
 
-    fn parse(address: &str) -> Option<Self> {
+    pub(super) fn parse(address: &str) -> Option<Self> {
         if let Some(path) = address.strip_prefix("unix:") {
             let usable = path.starts_with('/') && !path.ends_with('/') && !path.contains('\0');
             return (usable && path.len() <= LONGEST_PATH).then(|| Self::Unix(path.into()));

@@ -29,13 +29,14 @@ mod store;
 pub(crate) mod tests;
 mod tls;
 mod value;
+mod view;
 
 use std::path::Path;
 
 use toml::de::DeTable;
 
 pub use address::{GatewayUrl, UpstreamAddr, has_prefix};
-pub use admin::Admin;
+pub use admin::{Admin, Needs};
 pub use agent::{AgentPolicy, AgentRecipients, Retransmit};
 pub use applied::Applied;
 pub use common::{FILTER_ALLOWED, Limits, Log, LogFormat, parse_filter};
@@ -53,6 +54,7 @@ pub use secrets::{SECRET_SUFFIX, Secret};
 pub use store::Store;
 pub use tls::{ClientPattern, ListenerTls};
 pub use value::parse_duration;
+pub use view::FileDigest;
 
 pub use crate::seal::resp_uri::Origin;
 

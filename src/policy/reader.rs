@@ -214,6 +214,11 @@ pub(super) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
+    /// The text of the whole file.
+    pub(super) fn text(&self) -> &'a str {
+        self.reader.text
+    }
+
     /// What stands at `key`: in the environment, else in the file.
     pub(super) fn find(&mut self, key: &'static str) -> Option<Setting<'a>> {
         let reader = self.reader;

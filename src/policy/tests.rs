@@ -132,10 +132,14 @@ fn uncommented(text: &str, with_examples: bool) -> String {
 #[test]
 fn the_documented_gateway_says_what_leaving_out_means() {
     let dir = keys();
-    let small = format!("{:?}", gateway_in(&dir, SMALL_GATEWAY).unwrap());
-    assert_eq!(format!("{:?}", gateway_in(&dir, GATEWAY).unwrap()), small);
+    let meant = |text: &str| {
+        let policy = GatewayPolicy { digest: FileDigest::default(), ..gateway_in(&dir, text).unwrap() };
+        format!("{policy:?}")
+    };
+    let small = meant(SMALL_GATEWAY);
+    assert_eq!(meant(GATEWAY), small);
     if cfg!(feature = "aws-lc") {
-        assert_eq!(format!("{:?}", gateway_in(&dir, &uncommented(GATEWAY, false)).unwrap()), small);
+        assert_eq!(meant(&uncommented(GATEWAY, false)), small);
         gateway_in(&dir, &uncommented(GATEWAY, true)).unwrap();
     }
 }
@@ -143,10 +147,14 @@ fn the_documented_gateway_says_what_leaving_out_means() {
 #[test]
 fn the_documented_agent_says_what_leaving_out_means() {
     let dir = keys();
-    let small = format!("{:?}", agent_in(&dir, SMALL_AGENT).unwrap());
-    assert_eq!(format!("{:?}", agent_in(&dir, AGENT).unwrap()), small);
+    let meant = |text: &str| {
+        let policy = AgentPolicy { digest: FileDigest::default(), ..agent_in(&dir, text).unwrap() };
+        format!("{policy:?}")
+    };
+    let small = meant(SMALL_AGENT);
+    assert_eq!(meant(AGENT), small);
     if cfg!(feature = "aws-lc") {
-        assert_eq!(format!("{:?}", agent_in(&dir, &uncommented(AGENT, false)).unwrap()), small);
+        assert_eq!(meant(&uncommented(AGENT, false)), small);
         let pin = pinned(&agent_in(&dir, SMALL_AGENT).unwrap())[0].to_string();
         let example = format!("sha256//{}=", "A".repeat(43));
         agent_in(&dir, &uncommented(AGENT, true).replace(&example, &pin)).unwrap();
@@ -366,6 +374,14 @@ fn each_kind_of_wrong_value_is_told() {
         (route("[early]\naccept = 'yes'"), "p.toml:8:10: early.accept: found \"yes\"; allowed: true or false", &[]),
         (route("[agent]"), "p.toml:7:1: agent: found the table of the other role", &["here [gateway]"]),
         (agent("listen = '0.0.0.0:80'"), "p.toml:5:10: agent.listen: found \"0.0.0.0:80\"", &["this machine alone"]),
+        (route("[admin]\nlisten = '0.0.0.0:1'"), "p.toml:8:10: admin.listen: found \"0.0.0.0:1\"", &["no password"]),
+        (route("[admin]\nlisten = 'systemd:x'"), "p.toml:8:10: admin.listen: found \"systemd:x\"", &["\"unix:/PATH\""]),
+        (route("[admin]\nhosts = ['a:1']"), "p.toml:8:10: admin.hosts[0]: found \"a:1\"; allowed: a host name", &[]),
+        (
+            route("[admin]\nready_needs_upstreams = true"),
+            "p.toml:8:25: admin.ready_needs_upstreams: found true",
+            &["any"],
+        ),
         (agent("[[route]]\npath = '/'"), "p.toml:5:3: route: unknown key", &[]),
         (agent("[retransmit]\nattempts = 6"), "p.toml:6:12: retransmit.attempts: found 6", &["from 0 to 5"]),
         (agent("pin = 'sha256//x'"), "p.toml:5:7: agent.pin: found \"sha256//x\"; allowed: a key id", &["keyid"]),
@@ -929,7 +945,7 @@ fn the_operators_window_is_open_to_others_only_if_the_policy_says_how_dangerous_
             Policy::Gateway(policy) => (policy.admin, policy.dangers),
             Policy::Agent(policy) => (policy.admin, policy.dangers),
         };
-        assert_eq!(admin.listen, Some("0.0.0.0:9901".parse().unwrap()));
+        assert_eq!(admin.listen, Some(ListenAddr::Tcp("0.0.0.0:9901".parse().unwrap())));
         assert_eq!(dangers, [Danger::PublicAdminListener]);
     }
 }
@@ -1026,4 +1042,42 @@ fn certificates_that_cannot_be_used_are_told_with_what_to_do() {
         faults.len() == 1 && faults[0].contains("route[0].clients: nobody is asked for a certificate"),
         "{faults:?}"
     );
+}
+
+#[test]
+fn operators_look_in_at_an_address_at_a_socket_or_not_at_all() {
+    let dir = keys();
+    let listen = |lines: &str| gateway_in(&dir, &format!("{SMALL_GATEWAY}{lines}")).map(|policy| policy.admin.listen);
+    assert_eq!(listen("").unwrap(), Some(ListenAddr::Tcp("127.0.0.1:9901".parse().unwrap())));
+    assert_eq!(listen("[admin]\nlisten = 'off'").unwrap(), None);
+    let unix = Some(ListenAddr::Unix("/run/syncseal/admin.sock".into()));
+    assert_eq!(listen("[admin]\nlisten = 'unix:/run/syncseal/admin.sock'").unwrap(), unix);
+}
+
+#[test]
+fn what_is_shown_of_a_policy_holds_no_secret() {
+    let dir = keys();
+    let store_key = base64_simd::STANDARD.encode_to_string([9; 32]);
+    fs::write(dir.path().join("store.key"), &store_key).unwrap();
+    set_mode(&dir, "store.key", 0o600);
+    let text = "version = 1\n[gateway]\nkeys = ['gateway.pem', { file = 'other.pem', accept_until = 2030-01-31T00:00:00Z }]\n\
+         [gateway.secrets]\n'phone-1' = { file = 'phone-1.secret', devices = ['IMEI:49*'] }\n\
+         [sessions]\nstore = 'redis://user:hunter2@127.0.0.1:6379'\nstore_key = 'store.key'\n\
+         [[route]]\npath = '/sync'\nupstream = 'http://127.0.0.1:9080'\n";
+    let policy = gateway_in(&dir, text).unwrap();
+    let view = policy.view();
+    let shown = view.to_string();
+    let pem = fs::read_to_string(dir.path().join("gateway.pem")).unwrap();
+    let secret = base64_simd::STANDARD.encode_to_string([7; 32]);
+    for hidden in ["hunter2", &store_key, &secret, pem.lines().nth(1).unwrap(), "PRIVATE"] {
+        assert!(!shown.contains(hidden), "{hidden} in {shown}");
+    }
+    let keys = &view["gateway"]["keys"];
+    assert_eq!(keys[0]["kid"], policy.recipients[0].key_id().to_string());
+    assert_eq!(keys[1]["accept_until"], "2030-01-31T00:00:00Z");
+    assert_eq!(view["gateway"]["secrets"][0]["devices"], "\"IMEI:49*\"");
+    assert_eq!(view["sessions"]["store"]["servers"], serde_json::json!(["redis://127.0.0.1:6379"]));
+    assert_eq!(view["route"][0]["upstream"], "http://127.0.0.1:9080");
+    // The digest is that of the file's text.
+    assert_eq!(view["file_sha256"], hex::encode(policy.provider.sha256(&[text.as_bytes()])));
 }

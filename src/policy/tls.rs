@@ -1,5 +1,6 @@
 //! Certificates and keys for TLS by file, what a listener does with them, and the names of clients that show one.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -58,6 +59,16 @@ impl ClientPattern {
             Self::Under(parent) => {
                 is_dns(name) && name.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest == parent)
             }
+        }
+    }
+}
+
+impl fmt::Display for ClientPattern {
+    /// As policies write it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Under(parent) => write!(f, "*.{parent}"),
         }
     }
 }

@@ -28,8 +28,8 @@ mod time;
 pub use device::{Device, DeviceKey};
 pub use memory::{Accepted, MemoryStore, Passed, Reserved};
 pub use store::{
-    Answer, CheckedMessage, Counts, Digest, Kid, Outcome, Probe, Response, Sender, Session, SessionFacts, SessionStore,
-    SyncMessage, Waiter,
+    Answer, CheckedMessage, Counts, Digest, Kid, Listed, ListedStage, Outcome, Probe, Response, Sender, Session,
+    SessionFacts, SessionList, SessionStore, SyncMessage, Waiter,
 };
 pub use time::{TimeSource, WallClock};
 

@@ -80,6 +80,11 @@ impl Numbers {
         Self { highest: Number::ZERO, accepted: 0, latest: Latest::None }
     }
 
+    /// The highest number that was accepted.
+    pub(super) const fn highest(&self) -> Number {
+        self.highest
+    }
+
     /// How many requests were accepted.
     pub(super) const fn accepted(&self) -> u64 {
         self.accepted

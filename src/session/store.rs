@@ -1,6 +1,10 @@
 //! The port: what a gateway asks of the place where its sealed sessions are kept, in memory or shared by replicas.
 
-use std::{future::Future, net::IpAddr, sync::Arc};
+use std::{
+    future::{Future, ready},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -145,6 +149,43 @@ pub struct Counts {
     pub early_messages: usize,
     /// SyncML sessions that were begun or belong to someone.
     pub sync_sessions: usize,
+}
+
+/// What can be told of a sealed session to those who look after a gateway: nothing of its keys, its messages or its device.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// What was known before the keys.
+    pub facts: SessionFacts,
+    /// When it began.
+    pub begun: UnixTime,
+    /// When a request was last accepted or answered.
+    pub last: UnixTime,
+    /// The highest number that was accepted.
+    pub highest: Number,
+    /// How far it has come.
+    pub stage: ListedStage,
+    /// SyncML sessions that it carries.
+    pub sync_sessions: usize,
+}
+
+/// Some of the sealed sessions.
+#[derive(Clone, Debug)]
+pub struct SessionList {
+    /// In the order of their ids.
+    pub sessions: Vec<Listed>,
+    /// After which id more may follow; `None` if these were the last.
+    pub next: Option<Sid>,
+}
+
+/// How far a sealed session has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListedStage {
+    /// Without a second request.
+    Pending,
+    /// With one.
+    Established,
+    /// It was told `end`.
+    Ending,
 }
 
 impl<A> Outcome<A> {
@@ -313,4 +354,15 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// How full it is.
     fn counts(&self) -> impl Future<Output = Result<Counts, Refused>> + Send;
+
+    /// Sealed sessions in the order of their ids: at most `limit` that live at `now`, after this one. `None` if a list cannot be
+    /// had at a bounded price, as of a store that replicas share.
+    fn list(
+        &self,
+        _after: Option<Sid>,
+        _limit: usize,
+        _now: UnixTime,
+    ) -> impl Future<Output = Option<SessionList>> + Send {
+        ready(None)
+    }
 }

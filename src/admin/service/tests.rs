@@ -28,7 +28,7 @@ impl Subject for Shown {
     }
 
     async fn sessions(&self, page: Page) -> Option<Value> {
-        Some(json!({ "after": page.after, "limit": page.limit }))
+        Some(json!({ "after": page.after.map(|after| after.to_string()), "limit": page.limit }))
     }
 }
 
@@ -121,7 +121,9 @@ async fn a_page_is_asked_for_within_bounds() {
     for (query, expected) in [
         ("", Some((None, 100))),
         ("?limit=1000", Some((None, 1000))),
-        ("?limit=7&after=00ff", Some((Some("00ff"), 7))),
+        ("?limit=7&after=000000000000000000000000000000ff", Some((Some(255), 7))),
+        ("?after=00ff", None),
+        ("?after=000000000000000000000000000000fg", None),
         ("?limit=0", None),
         ("?limit=1001", None),
         ("?limit=all", None),
@@ -132,6 +134,7 @@ async fn a_page_is_asked_for_within_bounds() {
         match expected {
             Some((after, limit)) => {
                 let body: Value = serde_json::from_str(&body).unwrap();
+                let after = after.map(|after: u128| after.to_string());
                 assert_eq!(body, json!({ "after": after, "limit": limit }), "{query}");
             }
             None => assert_eq!(status, 400, "{query}"),

@@ -121,6 +121,11 @@ impl Bindings {
         self.syncs.len()
     }
 
+    /// How many SyncML sessions a sealed session carries.
+    pub(super) fn held_by(&self, sid: Sid) -> usize {
+        self.held.get(&sid).map_or(0, VecDeque::len)
+    }
+
     /// Whether a message may be forwarded.
     pub(super) fn check(
         &mut self,

@@ -21,8 +21,8 @@ use early::EarlyMemory;
 use sessions::{Sessions, Step};
 
 use super::{
-    Answer, Counts, Digest, Limits, Outcome, Probe, Refused, Response, Sender, Session, SessionFacts, SessionStore,
-    SyncMessage, UnixTime,
+    Answer, Counts, Digest, Limits, Outcome, Probe, Refused, Response, Sender, Session, SessionFacts, SessionList,
+    SessionStore, SyncMessage, UnixTime,
     numbers::{Bench, Judged},
 };
 use crate::seal::{Number, Sid};
@@ -226,6 +226,25 @@ impl<K: Send + Sync + 'static> SessionStore for MemoryStore<K> {
         let tables = &mut *self.0.lock();
         let life = |sid| tables.sessions.life(sid, now);
         tables.bindings.answered(pass, &answer, now, &self.0.limits, life);
+    }
+
+    async fn list(&self, after: Option<Sid>, limit: usize, now: UnixTime) -> Option<SessionList> {
+        // Of all there are the ids are copied, no more, and sorted when nobody waits for the tables.
+        let mut sids = self.0.lock().sessions.sids(after);
+        let is_all = sids.len() <= limit;
+        if !is_all {
+            sids.select_nth_unstable(limit);
+            sids.truncate(limit);
+        }
+        sids.sort_unstable();
+        let next = sids.last().copied().filter(|_| !is_all);
+        let tables = self.0.lock();
+        let listed = sids.into_iter().filter_map(|sid| {
+            let mut listed = tables.sessions.listed(sid, now)?;
+            listed.sync_sessions = tables.bindings.held_by(sid);
+            Some(listed)
+        });
+        Some(SessionList { sessions: listed.collect(), next })
     }
 
     async fn counts(&self) -> Result<Counts, Refused> {

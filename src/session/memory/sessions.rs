@@ -12,7 +12,7 @@ use std::{
 use crate::{
     seal::{Number, Sid},
     session::{
-        Digest, Kid, Limits, Refused, Response, Session, SessionFacts, UnixTime, Waiter,
+        Digest, Kid, Limits, Listed, ListedStage, Refused, Response, Session, SessionFacts, UnixTime, Waiter,
         names::Source,
         numbers::{Bench, Judged, Numbers},
     },
@@ -163,6 +163,30 @@ impl<K> Sessions<K> {
 
     pub(super) const fn stored_bytes(&self) -> usize {
         self.stored_bytes
+    }
+
+    /// The ids after this one, in no order.
+    pub(super) fn sids(&self, after: Option<Sid>) -> Vec<Sid> {
+        self.slots.keys().copied().filter(|sid| after.is_none_or(|after| *sid > after)).collect()
+    }
+
+    /// What can be told of a session that has begun.
+    pub(super) fn listed(&self, sid: Sid, now: UnixTime) -> Option<Listed> {
+        let slot = self.slots.get(&sid).filter(|slot| now <= slot.deadline)?;
+        let stage = match slot.phase {
+            Phase::Reserved(_) => return None,
+            Phase::Pending(..) | Phase::Established(_) if slot.ending => ListedStage::Ending,
+            Phase::Pending(..) => ListedStage::Pending,
+            Phase::Established(_) => ListedStage::Established,
+        };
+        Some(Listed {
+            facts: slot.phase.facts().clone(),
+            begun: slot.begun,
+            last: slot.last,
+            highest: slot.numbers.highest(),
+            stage,
+            sync_sessions: 0,
+        })
     }
 
     /// Up to `most` sessions that have expired, longest first.
