@@ -401,6 +401,66 @@ async fn a_certificate_that_is_over_or_not_yet_or_of_another_key_is_found_before
     assert_eq!(site.run(&["check", "gateway.toml"]).await.0, Some(0));
 }
 
+/// Nothing is read again but on SIGHUP.
+const UNWATCHED: &str = "[reload]\nwatch = false\n";
+
+#[tokio::test]
+async fn a_reload_shows_the_new_certificate_and_leaves_connections_alone() {
+    let mut secure = Secure::with("", UNWATCHED, "").await;
+    let mut open = secure.authority.client().connect(secure.tls).await.unwrap();
+    let next = Authority::new();
+    write_pair(secure.gateway.site.dir(), "tls", &next.certify(SERVER));
+    next.client().connect(secure.tls).await.unwrap_err();
+    secure.gateway.reload(2).await;
+    next.client().ask(secure.tls, &handshake()).await.unwrap().assert_sealed();
+    secure.authority.client().connect(secure.tls).await.unwrap_err();
+    open.write_all(&handshake()).await.unwrap();
+    read_answer(&mut open).await.assert_sealed();
+}
+
+#[tokio::test]
+async fn a_reload_with_a_certificate_that_cannot_be_shown_changes_nothing() {
+    let mut secure = Secure::with("", UNWATCHED, "").await;
+    let dir = secure.gateway.site.dir().to_owned();
+    let good = secure.authority.certify(SERVER);
+    let other = secure.authority.certify(SERVER);
+    let half = Pair { certificate: good.certificate[..good.certificate.len() / 2].to_owned(), key: good.key.clone() };
+    for (pair, told) in [
+        (secure.authority.certify_from(SERVER, 2019, 2020), "expired on 2020-01-01"),
+        (Pair { certificate: other.certificate, key: good.key.clone() }, "does not belong to the first certificate"),
+        (half, "tls.pem: "),
+    ] {
+        write_pair(&dir, "tls", &pair);
+        secure.gateway.program.hang_up();
+        secure.gateway.not_reloaded(told).await;
+        secure.ask(&handshake()).await.assert_sealed();
+    }
+    write_pair(&dir, "tls", &good);
+    secure.gateway.reload(2).await;
+    secure.ask(&handshake()).await.assert_sealed();
+}
+
+#[tokio::test]
+async fn a_reload_takes_the_certificates_of_another_ca_and_no_longer_those_of_the_first() {
+    let mut secure = Secure::with(", client_ca = \"ca.pem\"", UNWATCHED, "").await;
+    let next = Authority::new();
+    let (before, after) = (secure.authority.certify("a.example"), next.certify("a.example"));
+    let client = secure.authority.client();
+    client.showing(&before).ask(secure.tls, &handshake()).await.unwrap().assert_sealed();
+    secure.gateway.site.write_file("ca.pem", &next.pem());
+    secure.gateway.reload(2).await;
+    client.showing(&after).ask(secure.tls, &handshake()).await.unwrap().assert_sealed();
+    client.showing(&before).ask(secure.tls, &handshake()).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_reload_says_that_sockets_stay_as_they_were() {
+    let mut gateway = Site::new(UNWATCHED, "").await.start().await;
+    gateway.site.write_policy(&format!("{UNWATCHED}[[listener]]\naddress = \"127.0.0.1:0\"\n"), "");
+    gateway.reload(2).await;
+    logged(&mut gateway.program, "this change waits for the next start", "key", "gateway.listen or listener").await;
+}
+
 /// A gateway with a listener behind a balancer on loopback, and that listener's address. Its other listener has none.
 async fn balanced(tables: &str) -> (Running, SocketAddr) {
     let listener = "[[listener]]\naddress = \"127.0.0.1:0\"\nproxy_protocol_from = [\"127.0.0.0/8\"]\n";
