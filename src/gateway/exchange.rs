@@ -278,8 +278,8 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
             // It lives on another route; here nobody knows it.
             return Err(Reason::SessionUnknown);
         }
-        if !self.current.keyring.at(now).upholds(&session.facts.kid) {
-            record.cause = Some("the secret of this session is gone or has expired".into());
+        if !self.current.keyring.at(now).upholds(&session.facts.kid, session.facts.secret) {
+            record.cause = Some("the secret of this session is gone, another, or has expired".into());
             return Err(Reason::SessionUnknown);
         }
         session.keys.belongs(&sealed)?;
@@ -383,7 +383,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
         let checked = sealed.check(self.current.provider, &lane.accepts, self.current.keyring.at(self.now()))?;
         record.init(transport, checked.group().into());
         let early = self.check_time(&checked, record).await?;
-        let kid = checked.kid().clone();
+        let (kid, secret) = (checked.kid().clone(), checked.secret());
         record.recipient = Some(match &kid {
             Kid::Rsa(id) => id.to_string(),
             Kid::Secret(_) => "secret".to_owned(),
@@ -397,7 +397,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
         let mut sid = Sid([0; 16]);
         self.shared.surroundings.random.fill(&mut sid.0).map_err(|_| Reason::Overloaded)?;
         record.sid = Some(sid);
-        Ok((unwrapped, early, SessionFacts { sid, layer, route: Arc::clone(&lane.name), kid, source }))
+        Ok((unwrapped, early, SessionFacts { sid, layer, route: Arc::clone(&lane.name), kid, secret, source }))
     }
 
     /// Whether an early message may come now; nothing is remembered yet.

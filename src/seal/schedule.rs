@@ -70,6 +70,14 @@ pub(super) fn derive_kek(provider: &dyn CryptoProvider, name: &KeyName, secret: 
     Kek::new(&kek)
 }
 
+/// By what a shared secret is known. It comes from another key than the one that wraps, under whatever name that is.
+pub(super) fn derive_fingerprint(provider: &dyn CryptoProvider, secret: &TerminalSecret) -> [u8; 16] {
+    let prk = provider.hkdf_extract(b"syncseal secret fingerprint", secret.expose());
+    let mut fingerprint = [0; 16];
+    provider.hkdf_expand(&prk, b"", &mut fingerprint);
+    fingerprint
+}
+
 /// A key and its iv, for one direction. Zeroed on drop, never printed.
 pub(super) struct DirectionKey {
     aead: Box<dyn AeadKey>,

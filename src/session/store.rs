@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::{Refused, UnixTime};
 pub use crate::seal::Kid;
-use crate::seal::{Layer, Number, Sid};
+use crate::seal::{Layer, Number, SecretFingerprint, Sid};
 
 /// SHA-256 of a request's COSE_Encrypt0, untagged, or of an init request's protected header.
 pub type Digest = [u8; 32];
@@ -27,6 +27,8 @@ pub struct SessionFacts {
     pub route: Arc<str>,
     /// The key id in its init request.
     pub kid: Kid,
+    /// Which secret of that name it began under, if it was a secret.
+    pub secret: Option<SecretFingerprint>,
     /// The address that the init request came from.
     pub source: IpAddr,
 }

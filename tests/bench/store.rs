@@ -104,6 +104,7 @@ async fn sessions(key: &RsaPrivateKey) -> Vec<(SessionFacts, Arc<SessionKeys>)> 
             layer: Layer::Message,
             route: ROUTE.into(),
             kid: Kid::Rsa(KeyId([7; 32])),
+            secret: None,
             source: IpAddr::V4(Ipv4Addr::LOCALHOST),
         };
         sessions.push((facts, Arc::new(keys)));

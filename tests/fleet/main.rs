@@ -14,6 +14,7 @@ mod kills;
 mod legacy;
 mod outages;
 mod pki;
+mod secrets;
 mod sentinels;
 mod terminal;
 mod tls;

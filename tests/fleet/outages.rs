@@ -103,7 +103,7 @@ async fn lost_during_operation_and_back_without_memory() {
 
     // What comes now is not taken, and does not reach the server.
     assert_overloaded(&other.send(&message("dev-2", "7", 2)).await);
-    let handshake = Terminal::try_new(world.addr, &Terminal::public_key()).await.unwrap();
+    let handshake = Terminal::try_new(world.addr, (&Terminal::public_key()).into()).await.unwrap();
     assert_overloaded(&handshake.err().expect("no session"));
     assert_eq!(world.legacy.received().len(), 3);
 

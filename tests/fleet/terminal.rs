@@ -9,7 +9,7 @@ use syncseal::crypto::{
 };
 use syncseal::seal::{
     self, Accepts, Extras, Fields, HandshakePlaintext, InitParameters, InitRequest, Layer, Number, Plaintext, Reason,
-    Recipients, Request, SealedRequest, SessionKeys,
+    Recipient, Recipients, Request, SealedRequest, SessionKeys,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -66,11 +66,11 @@ fn parse(received: &[u8]) -> Option<Answer> {
 }
 
 /// What a terminal asks for.
-fn parameters(key: &RsaPublicKey) -> InitParameters<'_> {
+fn parameters(recipient: Recipient<'_>) -> InitParameters<'_> {
     InitParameters {
         layer: Layer::Message,
         alg: Algorithm::A256Gcm,
-        recipient: key.into(),
+        recipient,
         group: Some(NamedGroup::X25519),
         require_exchange: true,
         issued: None,
@@ -93,7 +93,7 @@ pub(crate) fn handshake() -> (Bytes, Bytes, SessionKeys) {
         groups: vec![NamedGroup::X25519],
         require_exchange: true,
     };
-    let request = InitRequest::new(provider, &SystemRandom, &parameters(key.public())).unwrap();
+    let request = InitRequest::new(provider, &SystemRandom, &parameters(key.public().into())).unwrap();
     let (init, _) = request.seal(&empty());
     let Ok(SealedRequest::Init(sealed)) = seal::decode_request(Layer::Message, BytesMut::from(&*init)) else {
         panic!("not an init request")
@@ -135,12 +135,12 @@ impl Terminal {
 
     /// Makes a handshake.
     pub(crate) async fn new(addr: SocketAddr) -> Self {
-        Self::try_new(addr, &Self::public_key()).await.unwrap().unwrap_or_else(|answer| panic!("{answer:?}"))
+        Self::try_new(addr, (&Self::public_key()).into()).await.unwrap().unwrap_or_else(|answer| panic!("{answer:?}"))
     }
 
     /// Makes a handshake; `None` if the connection broke.
-    pub(crate) async fn try_new(addr: SocketAddr, key: &RsaPublicKey) -> Option<Result<Self, Answer>> {
-        let init = InitRequest::new(default_provider(), &SystemRandom, &parameters(key)).unwrap();
+    pub(crate) async fn try_new(addr: SocketAddr, recipient: Recipient<'_>) -> Option<Result<Self, Answer>> {
+        let init = InitRequest::new(default_provider(), &SystemRandom, &parameters(recipient)).unwrap();
         let (sealed, pending) = init.seal(&empty());
         let answer = post(addr, &sealed).await?;
         if answer.status != 200 {
@@ -204,7 +204,7 @@ impl Terminal {
     /// Makes a handshake, as often as it takes.
     pub(crate) async fn persistent(addr: SocketAddr) -> Self {
         loop {
-            match Self::try_new(addr, &Self::public_key()).await {
+            match Self::try_new(addr, (&Self::public_key()).into()).await {
                 Some(Ok(terminal)) => return terminal,
                 Some(Err(answer)) => assert_eq!(answer.refusal(), Some(Reason::Overloaded), "{answer:?}"),
                 None => {}

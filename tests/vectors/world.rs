@@ -12,13 +12,15 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Method, Request};
 use http_body_util::Full;
 use serde_json::Value;
-use syncseal::crypto::{Algorithm, KeyId, KeyName, KeyTransport, NamedGroup, SystemRandom, default_provider};
+use syncseal::crypto::{
+    Algorithm, KeyId, KeyName, KeyTransport, NamedGroup, SystemRandom, TerminalSecret, default_provider,
+};
 use syncseal::gateway::{Gateway, Surroundings};
 use syncseal::net::drain::Trigger;
 use syncseal::net::server::{Drained, Listener};
 use syncseal::net::upstream::{Settings, Upstream};
 use syncseal::policy::{Environment, GatewayPolicy};
-use syncseal::seal::{Layer, SessionKeys};
+use syncseal::seal::{Layer, SecretFingerprint, SessionKeys};
 use syncseal::session::{Kid, Limits, MemoryStore, SessionFacts, SessionStore, TimeSource, UnixTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -267,15 +269,20 @@ fn http_answer(answer: &Value) -> Vec<u8> {
 /// Puts a session of the case into the gateway's store.
 async fn establish(store: &MemoryStore<SessionKeys>, session: &Value, now: UnixTime) {
     let keys = session_keys(session);
-    let kid = match session["kt"].as_i64() {
-        Some(-41) => Kid::Rsa(KeyId(array(&session["kid"]))),
-        _ => Kid::Secret(KeyName::try_from(bytes(&session["kid"]).as_slice()).unwrap()),
+    let (kid, secret) = match session["kt"].as_i64() {
+        Some(-41) => (Kid::Rsa(KeyId(array(&session["kid"]))), None),
+        _ => {
+            let secret = TerminalSecret::from_text(&base64_simd::STANDARD.encode_to_string(bytes(&session["secret"])));
+            let name = KeyName::try_from(bytes(&session["kid"]).as_slice()).unwrap();
+            (Kid::Secret(name), Some(SecretFingerprint::of(default_provider(), &secret.unwrap())))
+        }
     };
     let facts = SessionFacts {
         sid: keys.sid(),
         layer: keys.layer(),
         route: "/".into(),
         kid,
+        secret,
         source: IpAddr::V4(Ipv4Addr::LOCALHOST),
     };
     let reserved = store.reserve(facts, now).await.unwrap();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use subtle::{Choice, ConditionallySelectable};
 use zeroize::Zeroizing;
 
-use super::recipients::{CurrentRecipients, Kid};
+use super::recipients::{CurrentRecipients, Kid, SecretFingerprint, SecretRecipient};
 use crate::crypto::{
     Algorithm, CompletedKeyExchange, CryptoProvider, InvalidShare, KEY_WRAP_LEN, Kek, Key, KeyId, KeyName,
     KeyTransport, NamedGroup, OpenFailed, RandomFailed, RsaUnwrap, SecureRandom,
@@ -69,8 +69,8 @@ fn check_secret(init: &Init, alg: Algorithm, recipients: CurrentRecipients<'_>) 
     if init.wrapped.len() != alg.key_len() + KEY_WRAP_LEN {
         return Err(Reason::CannotOpen);
     }
-    let kek = recipients.kek(&name).cloned();
-    Ok((Kid::Secret(name), Unwrap::Secret(kek)))
+    let secret = recipients.secret(&name).cloned();
+    Ok((Kid::Secret(name), Unwrap::Secret(secret)))
 }
 
 fn check_layer(container: Layer, init: &Init, accepts: &Accepts) -> Result<(), Reason> {
@@ -115,7 +115,7 @@ fn answer_exchange(
 enum Unwrap {
     Rsa(Arc<dyn RsaUnwrap>),
     /// None for a name that nobody has.
-    Secret(Option<Arc<Kek>>),
+    Secret(Option<SecretRecipient>),
 }
 
 /// An init request that is acceptable as far as its public header says.
@@ -139,6 +139,14 @@ impl CheckedInit {
     /// request opens.
     pub fn kid(&self) -> &Kid {
         &self.kid
+    }
+
+    /// Which secret of the name in [`kid`](Self::kid) it is, if it is one and there is one.
+    pub fn secret(&self) -> Option<SecretFingerprint> {
+        match &self.unwrap {
+            Unwrap::Rsa(_) => None,
+            Unwrap::Secret(secret) => secret.as_ref().map(|secret| secret.fingerprint),
+        }
     }
 
     /// The group of the key exchange, if there is one.
@@ -171,12 +179,13 @@ impl CheckedInit {
         random.fill(k)?;
         let unwrapped = match &self.unwrap {
             Unwrap::Rsa(key) => key.unwrap_key(&self.wrapped),
-            Unwrap::Secret(kek) => {
+            Unwrap::Secret(secret) => {
                 // Drawn whether it is needed or not.
                 let mut drawn = Zeroizing::new([0; 32]);
                 random.fill(drawn.as_mut_slice())?;
                 let drawn = Kek::new(&drawn);
-                provider.aes_unwrap(kek.as_deref().unwrap_or(&drawn), &self.wrapped)
+                let kek = secret.as_ref().map_or(&drawn, |secret| &*secret.kek);
+                provider.aes_unwrap(kek, &self.wrapped)
             }
         };
         let unwrapped = unwrapped.as_ref().map_or(&[][..], Key::expose);

@@ -8,7 +8,7 @@
 //! memory of early messages and what an early message may hold are left to [`crate::session`] and its users.
 
 pub use gateway::{Accepts, CheckedInit, InitResponse, OpenedInit, UnwrappedInit};
-pub use recipients::{CurrentRecipients, Kid, Recipients};
+pub use recipients::{CurrentRecipients, Kid, Recipients, SecretFingerprint};
 pub use terminal::{
     Established, InitParameters, InitRequest, InitResponseError, PendingInit, Recipient, StartInitError,
 };

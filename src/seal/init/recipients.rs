@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::crypto::{
     CryptoProvider, InvalidKey, Kek, KeyId, KeyName, RsaPrivateKey, RsaPublicKey, RsaUnwrap, TerminalSecret,
 };
-use crate::seal::schedule::derive_kek;
+use crate::seal::schedule::{derive_fingerprint, derive_kek};
 
 /// The key id under which a session key travelled (PROTOCOL section 2).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +17,17 @@ pub enum Kid {
     Rsa(KeyId),
     /// The name of a secret that is shared with one terminal, which it authenticates.
     Secret(KeyName),
+}
+
+/// Tells a secret from another that goes by the same name, and nothing else of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SecretFingerprint(pub [u8; 16]);
+
+impl SecretFingerprint {
+    /// That of `secret`.
+    pub fn of(provider: &dyn CryptoProvider, secret: &TerminalSecret) -> Self {
+        Self(derive_fingerprint(provider, secret))
+    }
 }
 
 /// A gateway's RSA keys, ready to unwrap, and the keys of its terminals' secrets. Each may have an end, in seconds since
@@ -36,8 +47,9 @@ pub(super) struct RsaRecipient {
 }
 
 #[derive(Clone)]
-struct SecretRecipient {
-    kek: Arc<Kek>,
+pub(super) struct SecretRecipient {
+    pub(super) kek: Arc<Kek>,
+    pub(super) fingerprint: SecretFingerprint,
     until: Option<u64>,
 }
 
@@ -69,7 +81,8 @@ impl Recipients {
         until: Option<u64>,
     ) {
         let kek = Arc::new(derive_kek(provider, &name, secret));
-        Arc::make_mut(&mut self.secrets).insert(name, SecretRecipient { kek, until });
+        let fingerprint = SecretFingerprint::of(provider, secret);
+        Arc::make_mut(&mut self.secrets).insert(name, SecretRecipient { kek, fingerprint, until });
     }
 
     /// Those of `now`.
@@ -99,11 +112,11 @@ impl<'r> CurrentRecipients<'r> {
     }
 
     /// Whether a sealed session that began under `kid` may go on: it ends with the secret that authenticates its terminal,
-    /// but outlives an RSA key, which has done all it was for.
-    pub fn upholds(self, kid: &Kid) -> bool {
+    /// `secret`, which another of the same name does not replace, but outlives an RSA key, which has done all it was for.
+    pub fn upholds(self, kid: &Kid, secret: Option<SecretFingerprint>) -> bool {
         match kid {
             Kid::Rsa(_) => true,
-            Kid::Secret(name) => self.kek(name).is_some(),
+            Kid::Secret(name) => self.secret(name).is_some_and(|known| Some(known.fingerprint) == secret),
         }
     }
 
@@ -111,9 +124,8 @@ impl<'r> CurrentRecipients<'r> {
         self.rsa_keys().find(|recipient| recipient.id == id)
     }
 
-    pub(super) fn kek(self, name: &KeyName) -> Option<&'r Arc<Kek>> {
-        let secret = self.recipients.secrets.get(name)?;
-        self.is_current(secret.until).then_some(&secret.kek)
+    pub(super) fn secret(self, name: &KeyName) -> Option<&'r SecretRecipient> {
+        self.recipients.secrets.get(name).filter(|secret| self.is_current(secret.until))
     }
 
     fn rsa_keys(self) -> impl Iterator<Item = &'r RsaRecipient> {

@@ -54,6 +54,7 @@ fn a_session_begins_under_a_secret() {
             let recipients = shared(*gateway);
             let checked = received(&request).check(*gateway, &accepts_all(), recipients.at(0)).unwrap();
             assert_eq!(*checked.kid(), Kid::Secret(name("phone")));
+            assert_eq!(checked.secret(), Some(SecretFingerprint::of(*terminal, &secret(1))));
             let (opened, _) = checked.unwrap_key(*gateway, &SystemRandom).unwrap().open().unwrap();
             let (response, keys) = opened.reply(*gateway, Sid([3; 16]), false).seal(&handshake());
             let established = pending.handle_response(*terminal, response.as_ref().into()).unwrap();
@@ -164,14 +165,17 @@ fn a_key_whose_end_has_come_is_unknown_and_no_longer_named() {
 #[test]
 fn a_session_ends_with_its_secret_but_not_with_an_rsa_key() {
     let recipients = shared(default_provider());
+    let fingerprint = |byte| Some(SecretFingerprint::of(default_provider(), &secret(byte)));
     let rsa = Kid::Rsa(KeyId([0; 32]));
-    for (kid, now, upheld) in [
-        (Kid::Secret(name("phone")), u64::MAX, true),
-        (Kid::Secret(name("tablet")), 99, true),
-        (Kid::Secret(name("tablet")), 100, false),
-        (Kid::Secret(name("nobody")), 0, false),
-        (rsa, u64::MAX, true),
+    for (kid, shown, now, upheld) in [
+        (Kid::Secret(name("phone")), fingerprint(1), u64::MAX, true),
+        (Kid::Secret(name("phone")), fingerprint(2), 0, false),
+        (Kid::Secret(name("phone")), None, 0, false),
+        (Kid::Secret(name("tablet")), fingerprint(2), 99, true),
+        (Kid::Secret(name("tablet")), fingerprint(2), 100, false),
+        (Kid::Secret(name("nobody")), fingerprint(1), 0, false),
+        (rsa, None, u64::MAX, true),
     ] {
-        assert_eq!(recipients.at(now).upholds(&kid), upheld, "{kid:?} {now}");
+        assert_eq!(recipients.at(now).upholds(&kid, shown), upheld, "{kid:?} {shown:?} {now}");
     }
 }

@@ -131,6 +131,7 @@ fn facts(n: u32) -> SessionFacts {
         layer: Layer::Message,
         route: "main".into(),
         kid: Kid::Rsa(KeyId([7; 32])),
+        secret: None,
         source: IpAddr::from([192, 0, 2, 1]),
     }
 }

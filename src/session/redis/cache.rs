@@ -69,6 +69,7 @@ mod tests {
             layer: Layer::Message,
             route: "main".into(),
             kid: Kid::Rsa(KeyId([7; 32])),
+            secret: None,
             source: IpAddr::from([192, 0, 2, 1]),
         };
         let session = Arc::new(Session { facts, keys: Arc::new(SessionKeys::meaningless(sid)) });

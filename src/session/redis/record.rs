@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     crypto::{CryptoProvider, KeyId},
-    seal::{SessionKeys, Sid, StoreKey},
+    seal::{SecretFingerprint, SessionKeys, Sid, StoreKey},
     session::{Kid, Session, SessionFacts},
 };
 
@@ -16,6 +16,7 @@ struct Context {
     route: String,
     rsa_key: Option<[u8; 32]>,
     secret: Option<String>,
+    fingerprint: Option<[u8; 16]>,
     source: IpAddr,
 }
 
@@ -29,7 +30,8 @@ pub(super) fn seal(
         Kid::Rsa(KeyId(id)) => (Some(*id), None),
         Kid::Secret(name) => (None, Some(name.to_string())),
     };
-    let context = Context { route: facts.route.to_string(), rsa_key, secret, source: facts.source };
+    let fingerprint = facts.secret.map(|SecretFingerprint(fingerprint)| fingerprint);
+    let context = Context { route: facts.route.to_string(), rsa_key, secret, fingerprint, source: facts.source };
     Some(key.seal_record(provider, keys, &serde_json::to_vec(&context).ok()?))
 }
 
@@ -41,12 +43,13 @@ pub(super) fn open(
     record: &[u8],
 ) -> Option<Session<SessionKeys>> {
     let (keys, context) = key.open_record(provider, sid, record).ok()?;
-    let Context { route, rsa_key, secret, source } = serde_json::from_slice(&context).ok()?;
+    let Context { route, rsa_key, secret, fingerprint, source } = serde_json::from_slice(&context).ok()?;
     let kid = match (rsa_key, secret) {
         (Some(id), None) => Kid::Rsa(KeyId(id)),
         (None, Some(name)) => Kid::Secret(name.parse().ok()?),
         _ => return None,
     };
-    let facts = SessionFacts { sid, layer: keys.layer(), route: route.into(), kid, source };
+    let secret = fingerprint.map(SecretFingerprint);
+    let facts = SessionFacts { sid, layer: keys.layer(), route: route.into(), kid, secret, source };
     Some(Session { facts, keys: Arc::new(keys) })
 }

@@ -9,7 +9,7 @@ use std::{
 use super::*;
 use crate::{
     crypto::{KeyId, SystemRandom, default_provider},
-    seal::{Layer, StoreKey, encode_base64},
+    seal::{Layer, SecretFingerprint, StoreKey, encode_base64},
 };
 
 /// A private server on a free port of loopback, without a file, which ends with this process however that ends.
@@ -96,6 +96,7 @@ fn facts(sid: Sid) -> SessionFacts {
         layer: Layer::Message,
         route: "main".into(),
         kid: Kid::Rsa(KeyId([7; 32])),
+        secret: None,
         source: IpAddr::from([192, 0, 2, 1]),
     }
 }
@@ -375,4 +376,15 @@ async fn a_session_that_another_replica_pushed_out_takes_no_number() {
     assert!(matches!(a.accept(first, number(1), [1; 32], T0).await, Err(Refused::SessionUnknown)));
     assert!(matches!(a.find(first, T0).await, Err(Refused::SessionUnknown)));
     accept(&a, second, 1, 1).await;
+}
+
+#[tokio::test]
+async fn another_replica_knows_under_which_secret_a_session_began() {
+    let (a, b) = replicas().await;
+    let sid = Sid([1; 16]);
+    let secret = Some(SecretFingerprint([5; 16]));
+    let named = SessionFacts { kid: Kid::Secret("phone".parse().unwrap()), secret, ..facts(sid) };
+    let reserved = a.reserve(named.clone(), T0).await.unwrap();
+    a.begin(reserved, Arc::new(SessionKeys::meaningless(sid)), false, T0).await.unwrap();
+    assert_eq!(format!("{:?}", b.find(sid, T0).await.unwrap().facts), format!("{named:?}"));
 }
