@@ -194,8 +194,8 @@ impl<S: SessionStore<Keys = SessionKeys>> Gateway<S> {
     }
 
     /// Goes on under another policy. Exchanges that have begun end under the one that they began with, sealed sessions go
-    /// on; those under a secret that is no longer there end. What only another start can change is in
-    /// [`Applied::kept`].
+    /// on; those under a secret that is no longer there, or that another of its name replaced, end. What only another
+    /// start can change is in [`Applied::kept`].
     ///
     /// # Errors
     /// [`ReloadError`]; then everything is as it was.

@@ -61,8 +61,9 @@ pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Exit> {
         complain("No key has expired.");
     } else if !args.dry_run {
         complain(
-            "Restart the gateway. Then destroy the files of these keys, and every copy: whoever has one, and a recording, can \
-             read early messages and sessions without a key exchange.",
+            "A gateway that runs takes this over by itself; with [reload] watch = false, tell it to. When its log says \
+             `reloaded`, destroy the files of these keys, and every copy: whoever has one, and a recording, can read early \
+             messages and sessions without a key exchange.",
         );
     }
     Ok(())

@@ -167,7 +167,8 @@ fn report(rotated: &Rotated<'_>, policy: &Path, former_file: &str) -> String {
     let (new, old) = (name(public_file), name(&keygen::public_file(Path::new(former_file)).display().to_string()));
     let pin = kid.as_deref().unwrap_or_default();
     out += &format!(
-        "\nNext:\n  Restart the gateway:\n    syncseal check {policy} && systemctl restart syncseal-gateway\n"
+        "\nNext:\n  A gateway that runs takes this over by itself, and its log says `reloaded`. With [reload] watch = false:\n    \
+         syncseal check {policy} && systemctl reload syncseal-gateway\n"
     );
     out += &match former {
         Some(key) => format!(
