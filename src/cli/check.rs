@@ -1,21 +1,23 @@
 //! `syncseal check`.
 
 use std::fmt::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::captured::{self, Captured, Circumstances};
 use super::{Exit, agent, complain, gateway, print};
 use crate::agent::Agent;
 use crate::crypto::{Algorithm, NamedGroup, RSA_TIMING_WARNING, SystemRandom};
+use crate::gateway::ladder::{Judgement, Told};
 use crate::gateway::{Gateway, Surroundings};
 use crate::policy::{
     AgentPolicy, AgentRecipients, Danger, Environment, GatewayPolicy, ListenAddr, Listener, Plaintext, Policy, Store,
 };
 use crate::session::{TimeSource, WallClock};
 
-/// Checks a policy: does all that starting would do, short of binding.
+/// Checks a policy: does all that starting would do, short of binding, and asks it about its cases.
 ///
-/// Prints what the policy says in short, or every fault with its line.
+/// Prints what the policy says in short, or every fault with its line, or what differs from what its cases expect.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   syncseal check gateway.toml && systemctl restart syncseal-gateway")]
@@ -30,6 +32,7 @@ pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Exit> {
         complain(format_args!("{faults}\n{n} fault{} in {}", if n == 1 { "" } else { "s" }, args.file.display()));
         Exit::Configuration
     })?;
+    // Writing into a String does not fail.
     let summary = match &policy {
         Policy::Gateway(policy) => {
             Gateway::in_memory(policy, Surroundings::default()).map_err(|error| {
@@ -45,19 +48,53 @@ pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Exit> {
             for ending in policy.rules.endings(WallClock.now()) {
                 complain(format_args!("warning: {ending}"));
             }
-            gateway_summary(policy)
+            let cases = cases(policy, &args.file)?;
+            gateway_summary(policy).unwrap_or_default() + &cases
         }
         Policy::Agent(policy) => {
             Agent::new((**policy).clone(), Arc::new(WallClock), Arc::new(SystemRandom)).map_err(|error| {
                 complain(format_args!("{}: {error}", args.file.display()));
                 agent::exit(&error)
             })?;
-            agent_summary(policy)
+            agent_summary(policy).unwrap_or_default()
         }
     };
-    // Writing into a String does not fail.
-    print(&format!("{}: OK\n{}", args.file.display(), summary.unwrap_or_default()));
+    print(&format!("{}: OK\n{summary}", args.file.display()));
     Ok(())
+}
+
+/// Asks the policy about its cases: a line each, if all is as expected.
+fn cases(policy: &GatewayPolicy, file: &Path) -> Result<String, Exit> {
+    let now = WallClock.now();
+    let (mut lines, mut failed) = (String::new(), false);
+    for (n, case) in policy.cases.iter().enumerate() {
+        let name = format!("case[{n}], {}", case.file.display());
+        let circumstances = Circumstances::from(case);
+        let captured = Captured::read(&case.file, &circumstances, policy);
+        let found = captured.map_err(|error| error.to_string()).and_then(|captured| {
+            let told = captured.judged(&circumstances, policy, now);
+            let found = captured::outcome(&told).ok_or("it asks for what is supported, which is no case")?;
+            let rule = match told {
+                Told::Routed { judgement: Judgement { decision: Some(decision), .. }, .. } => {
+                    format!(", by rule {}", decision.rule().name)
+                }
+                _ => String::new(),
+            };
+            if case.expect.is_met_by(found) {
+                Ok(format!("  {name}: {found}{rule}\n"))
+            } else {
+                Err(format!("expected {}; found {found}{rule}", case.expect))
+            }
+        });
+        match found {
+            Ok(line) => lines.push_str(&line),
+            Err(problem) => {
+                failed = true;
+                complain(format_args!("{}: {name}: {problem}", file.display()));
+            }
+        }
+    }
+    if failed { Err(Exit::Configuration) } else { Ok(lines) }
 }
 
 fn gateway_summary(policy: &GatewayPolicy) -> Result<String, fmt::Error> {

@@ -5,10 +5,12 @@
 //! [`crate::gateway`] and [`crate::agent`].
 
 mod agent;
+mod captured;
 mod check;
 mod completions;
 mod demo;
 mod exit;
+mod explain;
 mod gateway;
 mod inspect;
 mod keygen;
@@ -18,10 +20,12 @@ mod log;
 mod man;
 mod notify;
 mod reload;
+mod report;
 mod sample_server;
 mod serve;
 mod version;
 mod watch;
+mod window;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -66,6 +70,8 @@ enum Verb {
     Gateway(gateway::Args),
     Agent(agent::Args),
     Check(check::Args),
+    Explain(explain::Args),
+    Report(report::Args),
     Keygen(keygen::Args),
     Keyid(keyid::Args),
     Keys(keys::Args),
@@ -102,6 +108,8 @@ pub fn run(command: Command, env: &Environment) -> Result<(), Exit> {
         Verb::Gateway(args) => gateway::run(&args, env),
         Verb::Agent(args) => agent::run(&args, env),
         Verb::Check(args) => check::run(&args, env),
+        Verb::Explain(args) => explain::run(&args, env),
+        Verb::Report(args) => report::run(&args),
         Verb::Keygen(args) => keygen::run(&args),
         Verb::Keyid(args) => keyid::run(&args),
         Verb::Keys(args) => keys::run(&args, env),

@@ -18,8 +18,7 @@ use lru::LruCache;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
-use super::ladder::Objection;
-use crate::policy::{Plaintext, Rules, Subject};
+use crate::policy::{Objection, Plaintext, Rules, Subject};
 use crate::session::UnixTime;
 
 /// Bytes of a name that are kept.

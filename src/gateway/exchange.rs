@@ -19,14 +19,14 @@ use super::current::Current;
 use super::devices::{Sighting, Speech};
 use super::document::Envelope;
 use super::forward::{self, Inbound, Outbound};
-use super::ladder::{self, Asked, Judgement, Kind, Objection, Verdict};
+use super::ladder::{self, Asked, Judgement, Kind, Verdict};
 use super::metrics::{Group, Limit, Stage, Transport};
 use super::observe::Observed;
 use super::record::{Decision, Record};
 use super::refuse::{self, Answer};
 use super::service::{Incoming, Lane, address};
 use crate::crypto::KeyTransport;
-use crate::policy::PlaintextPermit;
+use crate::policy::{Objection, PlaintextPermit};
 use crate::seal::{
     self, CheckedInit, Encrypt0, InitHeader, Layer, Number, NumberedHeader, Reason, SessionKeys, Sid, Target,
     UnwrappedInit, VersionedInit,
@@ -171,7 +171,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
             record.cause = Some(error.to_string());
         }
         let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-        let asked = Asked { target, address: source, now: self.now() };
+        let asked = Asked { target, address: source, now: self.now(), as_device: None };
         let Current { rules, message_limit, .. } = &*self.current;
         let Judgement { decision, verdict } =
             ladder::document(&asked, &lane.route, rules, *message_limit, &body, scanned.as_ref());

@@ -10,16 +10,14 @@
 //! claims to be sealed, but cannot be read as a seal (nobody could read it).
 
 use std::borrow::Cow;
-use std::fmt;
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method};
 use memchr::memmem;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::discovery;
 use crate::net::fields;
-use crate::policy::{Decision, GatewayPolicy, Plaintext, PlaintextPermit, Route, Rules, Subject};
+use crate::policy::{Decision, Declined, GatewayPolicy, Objection, Plaintext, PlaintextPermit, Route, Rules, Subject};
 use crate::seal::{Layer, Reason, Target};
 use crate::session::UnixTime;
 use crate::syncml::{Document, Form, InvalidDocument, Limits, MediaType};
@@ -33,6 +31,8 @@ pub struct Asked<'a> {
     pub address: IpAddr,
     /// When.
     pub now: UnixTime,
+    /// The device that it is taken to come from, whatever its message says: for cases, never for what came over a wire.
+    pub as_device: Option<&'a [u8]>,
 }
 
 /// A body that is worth looking at, by its content type.
@@ -42,80 +42,6 @@ pub enum Kind {
     Seal,
     /// A SyncML document, with its content type.
     SyncMl(Form, HeaderValue),
-}
-
-/// What no SyncML client and no terminal sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Declined {
-    /// It is no POST.
-    Method,
-    /// Its body is neither SyncML nor a seal, or in a content coding.
-    MediaType,
-}
-
-/// What is wrong with a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Objection {
-    /// A reason of the protocol.
-    Refused(Reason),
-    /// It does not speak the protocol.
-    Declined(Declined),
-}
-
-impl Objection {
-    /// Every objection.
-    pub const ALL: [Self; Reason::ALL.len() + 2] = {
-        let mut all = [Self::Declined(Declined::Method); Reason::ALL.len() + 2];
-        let mut n = 0;
-        while n < Reason::ALL.len() {
-            all[n] = Self::Refused(Reason::ALL[n]);
-            n += 1;
-        }
-        all[n] = Self::Declined(Declined::MediaType);
-        all
-    };
-
-    /// Its name in logs, metrics and cases.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Refused(reason) => reason.name(),
-            Self::Declined(Declined::Method) => "method-not-allowed",
-            Self::Declined(Declined::MediaType) => "unsupported-media-type",
-        }
-    }
-
-    /// The objection with this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|objection| objection.name() == name)
-    }
-
-    /// The HTTP status of a refusal for it, where it is not said in SyncML.
-    pub const fn status(self) -> u16 {
-        match self {
-            Self::Refused(reason) => reason.status(),
-            Self::Declined(Declined::Method) => StatusCode::METHOD_NOT_ALLOWED.as_u16(),
-            Self::Declined(Declined::MediaType) => StatusCode::UNSUPPORTED_MEDIA_TYPE.as_u16(),
-        }
-    }
-}
-
-impl Serialize for Objection {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
-
-impl<'d> Deserialize<'d> for Objection {
-    fn deserialize<D: Deserializer<'d>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = Cow::<'_, str>::deserialize(deserializer)?;
-        Self::from_name(&name).ok_or_else(|| de::Error::custom(format_args!("no reason is called {name:?}")))
-    }
-}
-
-impl fmt::Display for Objection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
 }
 
 /// What becomes of a request, and the rule that says so, if one was asked.
@@ -240,7 +166,8 @@ pub fn document<'p, 'a>(
         return unasked(Verdict::Refuse(malformed));
     }
     let device = scanned.ok().and_then(device);
-    let decision = rules.decide(&asked.subject(route, device.as_deref()));
+    let device = asked.as_device.or(device.as_deref());
+    let decision = rules.decide(&asked.subject(route, device));
     let required = Objection::Refused(Reason::EncryptionRequired);
     let target = Target::parse(asked.target.as_bytes(), &route.targets);
     let verdict = match (decision.plaintext(), decision.permit(), target) {
@@ -331,7 +258,8 @@ pub fn judge<'p, 'a>(
             let scanned = Document::scan(form, body, &Limits::default());
             let judgement = document(asked, route, &policy.rules, policy.message_limit, body, scanned.as_ref());
             let was_read = !matches!(judgement.verdict, Verdict::Refuse(Objection::Refused(Reason::TooLarge)));
-            let device = scanned.as_ref().ok().and_then(device).map(Cow::into_owned);
+            let named = scanned.as_ref().ok().and_then(device);
+            let device = asked.as_device.map(<[u8]>::to_vec).or_else(|| named.map(Cow::into_owned));
             Told::Routed { route, device, in_syncml: scanned.is_ok() && was_read, judgement }
         }
         _ => plain(too_large()),

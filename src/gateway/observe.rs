@@ -14,12 +14,11 @@ use http_body_util::Full;
 
 use super::exchange::{Exchange, Message, Sent};
 use super::forward::{self, Outbound};
-use super::ladder::Objection;
 use super::record::{Decision, Record};
 use super::refuse;
 use super::service::Lane;
 use crate::net::fields;
-use crate::policy::PlaintextPermit;
+use crate::policy::{Objection, PlaintextPermit};
 use crate::seal::{Layer, SessionKeys, Target};
 use crate::session::{Sender, SessionStore};
 use crate::syncml::Document;

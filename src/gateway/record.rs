@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 use tracing::info;
 
 use super::devices::Speech;
-use super::ladder::{Declined, Objection};
 use super::metrics::{
     Direction, Group, InitResult, Kind, Limit, Metrics, Outcome, Protection, Stage, Transport, UpstreamResult,
     UpstreamSeries,
 };
-use crate::policy;
+use crate::policy::{self, Declined, Objection};
 use crate::seal::{Layer, Number, Reason, Sid};
 use crate::session::Device;
 

@@ -20,7 +20,7 @@ use tower::Service;
 use super::current::Current;
 use super::exchange::Exchange;
 use super::forward::Upstream;
-use super::ladder::{self, Asked, Declined, Foreign, Kind, Objection};
+use super::ladder::{self, Asked, Foreign, Kind};
 use super::metrics::{Limit, Stage, UpstreamSeries};
 use super::record::{Decision, Record};
 use super::{Gateway, discovery};
@@ -28,7 +28,7 @@ use crate::net::body::{self, BodyError};
 use crate::net::fields;
 use crate::net::server::Peer;
 use crate::net::tls::ClientNames;
-use crate::policy::{GatewayPolicy, PlaintextPermit, Route};
+use crate::policy::{Declined, GatewayPolicy, Objection, PlaintextPermit, Route};
 use crate::seal::{Accepts, Extras, Reason, SessionKeys};
 use crate::session::SessionStore;
 use crate::syncml::Form;
@@ -130,7 +130,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
 
     fn discover(&self, method: &Method) -> Response<Full<Bytes>> {
         if !matches!(*method, Method::GET | Method::HEAD) {
-            return not_allowed("GET, HEAD");
+            return not_allowed("GET, HEAD", "Here only GET, HEAD is answered.");
         }
         let rsa_keys = self.current.keyring.rsa_keys(self.now());
         let supported = discovery::document(self.current.lanes.iter().map(|lane| &lane.accepts), rsa_keys);
@@ -146,8 +146,10 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
             Objection::Declined(declined) => {
                 record.declined(declined);
                 match declined {
-                    Declined::Method => not_allowed("POST"),
-                    Declined::MediaType => unsupported_media_type(),
+                    Declined::Method => not_allowed("POST", declined.sentence()),
+                    Declined::MediaType => {
+                        fields::sentence(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("{}\n", declined.sentence()))
+                    }
                 }
             }
         }
@@ -166,6 +168,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
             target: request.uri().path_and_query().map_or("/", PathAndQuery::as_str),
             address: address(request.extensions()),
             now: self.now(),
+            as_device: None,
         };
         let Current { rules, message_limit, .. } = &*self.current;
         let kind = ladder::kind(&asked, request.method(), request.headers(), &lane.route, rules);
@@ -231,17 +234,11 @@ fn forbidden() -> Response<Full<Bytes>> {
     )
 }
 
-fn not_allowed(methods: &'static str) -> Response<Full<Bytes>> {
-    let mut response = fields::sentence(StatusCode::METHOD_NOT_ALLOWED, format!("Here only {methods} is answered.\n"));
+/// Says what only is answered here.
+fn not_allowed(methods: &'static str, sentence: &str) -> Response<Full<Bytes>> {
+    let mut response = fields::sentence(StatusCode::METHOD_NOT_ALLOWED, format!("{sentence}\n"));
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
     response
-}
-
-fn unsupported_media_type() -> Response<Full<Bytes>> {
-    fields::sentence(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "This takes SyncML, or a seal (application/cose; cose-type=\"cose-encrypt0\"), without a content coding.\n",
-    )
 }
 
 /// Writes the line of a response.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::address::{self, UpstreamAddr, has_prefix};
 use super::admin::Admin;
+use super::case::Case;
 use super::common::{self, Crypto, Limits, Log};
 use super::dangerous::{Danger, Dangerous};
 use super::fault::{Cause, Conflict};
@@ -68,6 +69,8 @@ pub struct GatewayPolicy {
     pub rules: Rules,
     /// What is kept while devices move over.
     pub rollout: Rollout,
+    /// What the policy is tested with.
+    pub cases: Vec<Case>,
     /// Where operators look in.
     pub admin: Admin,
     /// How logs are written.
@@ -197,6 +200,7 @@ impl GatewayPolicy {
         }
         let rules = Rules::read(&mut root, &paths);
         let rollout = Rollout::read(root.section("rollout"));
+        let cases = Case::read_all(&mut root);
         routes.sort_by_key(|route: &Route| std::cmp::Reverse(route.path.len()));
         let files = root.files();
         root.finish();
@@ -227,6 +231,7 @@ impl GatewayPolicy {
             routes,
             rules,
             rollout,
+            cases,
             admin,
             log,
             watch,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
-    Admin, AgentPolicy, AgentRecipients, GatewayPolicy, HostField, Limits, Listener, ListenerTls, Log, Recipient,
+    Admin, AgentPolicy, AgentRecipients, Case, GatewayPolicy, HostField, Limits, Listener, ListenerTls, Log, Recipient,
     Retransmit, Route, Rule, Secret, Store,
 };
 use crate::crypto::{Algorithm, KeyTransport, NamedGroup};
@@ -57,6 +57,7 @@ impl GatewayPolicy {
             routes,
             rules,
             rollout,
+            cases,
             admin,
             log,
             dangers,
@@ -83,6 +84,7 @@ impl GatewayPolicy {
             "route": routes.iter().map(of_route).collect::<Vec<_>>(),
             "rule": rules.iter().map(of_rule).collect::<Vec<_>>(),
             "rollout": { "state": rollout.state.as_deref().map(file), "devices": rollout.devices },
+            "case": cases.iter().map(of_case).collect::<Vec<_>>(),
             "reload": { "watch": watch },
             "admin": of_admin(admin),
             "log": of_log(log),
@@ -331,6 +333,18 @@ fn of_types(types: &[(String, Form)]) -> Value {
         Form::Wbxml => json!("wbxml"),
     };
     Value::Object(types.iter().map(|(name, of)| (name.clone(), form(of))).collect())
+}
+
+fn of_case(case: &Case) -> Value {
+    let Case { file: capture, path, from, device, content_type, expect } = case;
+    json!({
+        "file": file(capture),
+        "path": path,
+        "from": from,
+        "device": device,
+        "content_type": content_type,
+        "expect": expect.to_string(),
+    })
 }
 
 fn of_rule(rule: &Rule) -> Value {

@@ -11,12 +11,14 @@ mod admin;
 #[path = "../common/mod.rs"]
 mod common;
 mod drain;
+mod explain;
 #[path = "../gateway/http.rs"]
 mod http;
 mod listeners;
 mod packages;
 mod pki;
 mod reload;
+mod report;
 mod rollout;
 #[path = "../gateway/server.rs"]
 mod server;

@@ -276,3 +276,36 @@ async fn the_key_of_earlier_policies_is_told_what_to_write_instead() {
     assert_eq!(status, Some(78), "{out}");
     assert!(out.contains("route[0].plaintext: ") && out.contains("[[rule]]"), "{out}");
 }
+
+#[tokio::test]
+async fn the_policies_of_the_week_from_observe_to_require_are_right() {
+    const WEEK: &str = include_str!("../../docs/rollout.md");
+    let between = |begin: &str, end: &str| {
+        WEEK.split(begin).skip(1).map(|rest| rest.split(end).next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let first = between("<<'TOML'\n", "TOML\n").remove(0);
+    let (before_rules, _) = first.split_once("[[rule]]").unwrap();
+    let later = between("```toml\n", "```\n");
+    assert_eq!(later.len(), 3);
+    let site = Site::new("", "").await;
+    std::fs::write(
+        site.path("phone.bin"),
+        request_bytes("POST /sync HTTP/1.1", &format!("Content-Type: {XML}\r\n"), b""),
+    )
+    .unwrap();
+    let mut policies: Vec<String> = vec![first.clone()];
+    for part in later {
+        // An empty body is no SyncML, which is what is said of it.
+        let part = part.replace("observed: encryption-required", "observed: malformed");
+        policies.push(if part.starts_with("[[case]]") {
+            first.clone() + &part
+        } else {
+            before_rules.to_owned() + &part
+        });
+    }
+    for policy in policies {
+        site.write_file("gateway.toml", &policy);
+        let (status, out) = site.run(&["check", "gateway.toml"]).await;
+        assert_eq!(status, Some(0), "{policy}\n{out}");
+    }
+}

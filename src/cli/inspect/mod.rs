@@ -27,7 +27,7 @@ pub(super) struct Args {
 
 /// What a body is, by its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Content {
+pub(super) enum Content {
     Document(Form),
     Seal(Layer),
     Problem,
@@ -60,7 +60,7 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
     })
 }
 
-fn read(file: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read(file: &Path) -> io::Result<Vec<u8>> {
     if file == Path::new("-") {
         let mut bytes = Vec::new();
         io::stdin().lock().read_to_end(&mut bytes)?;
@@ -103,7 +103,7 @@ fn show(bytes: &[u8], out: &mut String) -> Result<(), Unreadable> {
     Ok(())
 }
 
-fn content(bytes: &[u8]) -> Option<Content> {
+pub(super) fn content(bytes: &[u8]) -> Option<Content> {
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii_start();
     Some(match (bytes.first()?, text.first()) {
         (0x00..=0x03, _) => Content::Document(Form::Wbxml),
@@ -126,7 +126,7 @@ fn refusal_text(refusal: &Refusal) -> String {
 }
 
 /// Text without control characters but line feeds, which a terminal would obey.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

@@ -1,7 +1,7 @@
 //! What the register keeps, forgets and says.
 
-use super::super::ladder::Declined;
 use super::*;
+use crate::policy::Declined;
 use crate::policy::tests::gateway_with;
 use crate::seal::Reason;
 

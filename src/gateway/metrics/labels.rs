@@ -2,7 +2,7 @@
 
 use crate::admin::series::{Label, label};
 use crate::crypto::{KeyTransport, NamedGroup};
-use crate::gateway::ladder::Objection;
+use crate::policy::Objection;
 use crate::seal::{Layer, Reason};
 use crate::session::Refused;
 

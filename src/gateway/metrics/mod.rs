@@ -15,9 +15,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
-use super::ladder::Objection;
 use crate::admin::series::{Named, Table};
-use crate::policy::GatewayPolicy;
+use crate::policy::{GatewayPolicy, Objection};
 use crate::seal::Reason;
 
 pub use self::labels::{Limit, ReloadResult};
