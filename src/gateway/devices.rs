@@ -332,7 +332,8 @@ pub enum StateError {
 /// # Errors
 /// What the system says.
 pub fn save(file: &Path, snapshot: &Snapshot) -> Result<(), StateError> {
-    let directory = file.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory =
+        file.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     // Created with mode 0600.
     let mut new = NamedTempFile::new_in(directory)?;
     serde_json::to_writer_pretty(io::BufWriter::new(&mut new), snapshot).map_err(io::Error::from)?;

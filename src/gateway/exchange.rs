@@ -553,9 +553,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
             return Ok(None);
         }
         let header = &document.header;
-        // What the server may read differently could pass for another's here, and be the owner's there.
-        let names = [&header.source, &header.session_id, &header.msg_id].into_iter().flatten();
-        if !names.into_iter().all(|field| document.is_unambiguous(field)) {
+        if !ladder::is_named_for_certain(document) {
             return Err(Reason::Malformed);
         }
         let text = |field: &Option<_>| field.as_ref().map(|field| document.text(field)).unwrap_or_default();

@@ -105,6 +105,14 @@ pub struct Foreign<'p, 'a> {
 /// The targets of what is observed: every one that no server can take for one outside of the route that it has chosen.
 pub(super) const ANYWHERE: [&str; 1] = ["/"];
 
+/// Whether every peer reads the same names of device, SyncML session and message: what the server may read differently could
+/// pass for another's here, and be the owner's there.
+pub(super) fn is_named_for_certain(document: &Document<'_>) -> bool {
+    let header = &document.header;
+    let names = [&header.source, &header.session_id, &header.msg_id].into_iter().flatten();
+    names.into_iter().all(|field| document.is_unambiguous(field))
+}
+
 /// What kind of body a request has.
 ///
 /// # Errors
@@ -170,16 +178,16 @@ pub fn document<'p, 'a>(
     let decision = rules.decide(&asked.subject(route, device));
     let required = Objection::Refused(Reason::EncryptionRequired);
     let target = Target::parse(asked.target.as_bytes(), &route.targets);
+    let is_good = scanned.is_ok_and(|document| !route.bind_sessions || is_named_for_certain(document));
     let verdict = match (decision.plaintext(), decision.permit(), target) {
         (Plaintext::Observe, Some(permit), target) => match asked.safe_target() {
             Ok(safe) => {
-                let is_good = scanned.is_ok() && target.is_ok();
-                let would_refuse = Some(if is_good { required } else { malformed });
+                let would_refuse = Some(if is_good && target.is_ok() { required } else { malformed });
                 Verdict::Forward { permit, target: safe, would_refuse }
             }
             Err(objection) => Verdict::Refuse(objection),
         },
-        (Plaintext::Permit, Some(permit), Ok(target)) if scanned.is_ok() => {
+        (Plaintext::Permit, Some(permit), Ok(target)) if is_good => {
             Verdict::Forward { permit, target, would_refuse: None }
         }
         (Plaintext::Require, ..) if scanned.is_ok() => Verdict::Refuse(required),

@@ -121,7 +121,7 @@ async fn the_gateway_does_what_is_explained() {
     ];
     for plaintext in ["observe", "permit", "require"] {
         let rules = rule("phones", "devices = [\"phone-*\"]", "permit") + &rule("everybody", "", plaintext);
-        let gateway = Site::new("[limits]\nmessage = \"4 KiB\"", &format!("{rules}")).await.start().await;
+        let gateway = Site::new("[limits]\nmessage = \"4 KiB\"", &rules).await.start().await;
         for request in &requests {
             let said = explained(&gateway.site, request, &["--from", "127.0.0.1"]).await;
             let before = gateway.site.server.seen().len();
