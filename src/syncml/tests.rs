@@ -2,6 +2,7 @@
 
 mod edits;
 mod readers;
+mod reference;
 mod scans;
 
 use super::*;

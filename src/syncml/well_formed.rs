@@ -4,11 +4,17 @@ use quick_xml::events::{BytesDecl, BytesRef};
 
 use super::{Fault, xml};
 
+/// Whether all of it is ASCII, of characters that XML has.
+pub(super) fn is_plain(bytes: &[u8]) -> bool {
+    all(bytes, |byte| {
+        let printed = byte.wrapping_sub(b' ') < 0x80 - b' ';
+        printed | (byte.wrapping_sub(b'\t') < 2) | (byte == b'\r')
+    })
+}
+
 /// Holds bytes that are UTF-8 to the characters that XML has (production 2).
 pub(super) fn characters(bytes: &[u8]) -> Result<(), Fault> {
-    // Without a way out in the middle, a chunk is looked at many bytes at a time.
-    let is_control = |b: u8| (b < b' ') & (b != b'\t') & (b != b'\n') & (b != b'\r');
-    if bytes.chunks(256).any(|chunk| chunk.iter().fold(false, |found, &b| found | is_control(b))) {
+    if !all(bytes, |byte| (byte >= b' ') | (byte.wrapping_sub(b'\t') < 2) | (byte == b'\r')) {
         return Err(Fault::Character);
     }
     // U+FFFE and U+FFFF are the only others; a surrogate is not UTF-8.
@@ -16,9 +22,12 @@ pub(super) fn characters(bytes: &[u8]) -> Result<(), Fault> {
     if memchr::memchr_iter(0xef, bytes).any(is_noncharacter) { Err(Fault::Character) } else { Ok(()) }
 }
 
-/// Holds character data to production 14.
-pub(super) fn text(text: &[u8]) -> Result<(), Fault> {
-    if memchr::memmem::find(text, b"]]>").is_some() { Err(Fault::CdataEnd) } else { Ok(()) }
+/// Whether every byte is such a one. Without a way out in the middle, a chunk is looked at many bytes at a time.
+#[inline]
+fn all(bytes: &[u8], is_such: impl Fn(u8) -> bool) -> bool {
+    let (chunks, rest) = bytes.as_chunks::<256>();
+    let whole = |chunk: &[u8]| chunk.iter().fold(true, |all, &byte| all & is_such(byte));
+    chunks.iter().all(|chunk| whole(chunk)) && whole(rest)
 }
 
 /// Holds a name to production 5.
@@ -30,16 +39,17 @@ pub(super) fn name(name: &str) -> Result<(), Fault> {
 
 /// Holds what follows the name in a tag to productions 40 and 41: each attribute once, and no more than `max`.
 pub(super) fn attributes(raw: &str, max: usize) -> Result<(), Fault> {
-    let mut names = Vec::new();
+    // Most tags have one at the most, for which nothing need be allocated.
+    let (mut earlier, mut last) = (Vec::new(), None);
     let mut rest = raw;
     while let Some(attribute) = Attribute::split(&mut rest)? {
-        if names.len() == max {
+        if max == earlier.len() + usize::from(last.is_some()) {
             return Err(Fault::TooManyAttributes);
         }
-        if names.contains(&attribute.name) {
+        if last == Some(attribute.name) || earlier.contains(&attribute.name) {
             return Err(Fault::AttributeTwice);
         }
-        names.push(attribute.name);
+        earlier.extend(last.replace(attribute.name));
     }
     Ok(())
 }
