@@ -24,6 +24,11 @@ pub(super) fn encoded_len(len: usize) -> usize {
     len.div_ceil(3) * 4
 }
 
+/// Whether it is one canonical text.
+pub(super) fn is_base64(text: &[u8]) -> bool {
+    STANDARD.check(text).is_ok()
+}
+
 /// Decodes one canonical text where it stands, and gives the number of bytes, which stand where it began.
 pub(super) fn decode_in_place(text: &mut [u8]) -> Result<usize, Malformed> {
     STANDARD.decode_inplace(text).map(|bytes| bytes.len()).map_err(|_| Malformed::Base64)

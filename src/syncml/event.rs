@@ -163,6 +163,31 @@ impl From<char> for Character {
     }
 }
 
+/// Whether the content of an element, by itself, is text alone and read strictly: no tags, no comments or instructions (XML),
+/// no SWITCH_PAGE and no reference into a string table (WBXML).
+pub fn is_text(form: Form, content: &[u8]) -> bool {
+    match form {
+        Form::Xml => is_text_run(xml::Reader::content(content, &Limits::NONE, Strictness::Strict), content.len()),
+        Form::Wbxml => {
+            is_text_run(wbxml::Reader::content(content, 0..content.len(), 0..0, &Limits::NONE), content.len())
+        }
+    }
+}
+
+/// Whether nothing but text is read from 0 to `len`, with nothing in between.
+fn is_text_run<'a>(events: impl Iterator<Item = Result<Event<'a>, InvalidDocument>>, len: usize) -> bool {
+    let mut end = 0;
+    for event in events {
+        match event {
+            Ok(Event { span, kind: Kind::Text(text), .. }) if span.start == end && !matches!(text, Text::Table(_)) => {
+                end = span.end;
+            }
+            _ => return false,
+        }
+    }
+    end == len
+}
+
 /// Whether XML 1.0 has this character (production 2).
 pub(super) fn is_xml_char(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)

@@ -33,7 +33,7 @@ use std::ops::Range;
 
 pub use command::{Command, Commands};
 pub use element::Vocabulary;
-pub use event::{Character, Event, Kind, Reader, Tag, Text};
+pub use event::{Character, Event, Kind, Reader, Tag, Text, is_text};
 pub use fault::{Fault, InvalidDocument, Limits, Strictness};
 pub use heading::Heading;
 pub use media_type::MediaType;

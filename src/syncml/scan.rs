@@ -225,7 +225,7 @@ impl<'a> Document<'a> {
             Form::Xml => {
                 // The reader takes U+FEFF for a byte order mark where it is not one.
                 let text = if content.starts_with(xml::BOM) { xml::BOM } else { b"" };
-                join(Cow::Borrowed(text), xml::Reader::content(content, &Limits::NONE))
+                join(Cow::Borrowed(text), xml::Reader::content(content, &Limits::NONE, Strictness::Tolerant))
             }
             Form::Wbxml => join(Cow::Borrowed(b""), self.wbxml_content(field)),
         }
@@ -242,7 +242,7 @@ impl<'a> Document<'a> {
             _ => false,
         };
         let odd_runs = match self.form {
-            Form::Xml => xml::Reader::content(self.raw(field), &Limits::NONE).any(odd),
+            Form::Xml => xml::Reader::content(self.raw(field), &Limits::NONE, Strictness::Tolerant).any(odd),
             Form::Wbxml => self.wbxml_content(field).any(odd),
         };
         !odd_runs && !text.trim_ascii().iter().any(u8::is_ascii_control)

@@ -172,6 +172,7 @@ impl<'a> Reader<'a> {
         self.page
     }
 
+    #[inline(always)]
     fn read(&mut self) -> Result<Option<Event<'a>>, InvalidDocument> {
         loop {
             let start = self.cursor.position;
@@ -214,6 +215,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The tag whose byte was read at `start`, counted, with its attributes behind it.
+    #[inline(always)]
     fn open(&mut self, tag: u8, start: usize) -> Result<Kind<'a>, InvalidDocument> {
         let empty = tag & token::CONTENT == 0;
         self.nesting.enter(empty, start)?;
@@ -270,6 +272,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The payload of a text token that was just read.
+    #[inline(always)]
     fn text(&mut self, token: u8) -> Result<Text<'a>, InvalidDocument> {
         let start = self.cursor.position;
         Ok(match token {
@@ -304,6 +307,7 @@ impl<'a> Reader<'a> {
 impl<'a> Iterator for Reader<'a> {
     type Item = Result<Event<'a>, InvalidDocument>;
 
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         if self.stage == Stage::Done {
             return None;

@@ -7,7 +7,6 @@
 //! table, what is long many bytes at a time; whatever is not as usual takes the longer way, and every fault is found
 //! there. The tests hold this reader to a slower one, which is quick-xml's from end to end.
 
-
 use quick_xml::errors::{Error, IllFormedError, SyntaxError};
 use quick_xml::events::{self, BytesRef};
 
@@ -21,7 +20,7 @@ pub(super) const BOM: &[u8] = b"\xef\xbb\xbf";
 const CDATA_START: &[u8] = b"<![CDATA[";
 const CDATA_END: &[u8] = b"]]>";
 
-/// Up to so many bytes of text are looked at one by one.
+/// Up to so many bytes of a text or name are looked at one by one.
 const SHORT: usize = 16;
 
 /// A pull reader of an XML document; see [`Reader`](super::Reader).
@@ -56,6 +55,14 @@ enum Stage {
     Done,
 }
 
+/// A start tag or empty-element tag, and its length.
+struct StartTag<'a> {
+    name: &'a [u8],
+    prefix: &'a [u8],
+    empty: bool,
+    len: usize,
+}
+
 impl<'a> Reader<'a> {
     /// Begins to read `document`.
     pub fn new(document: &'a [u8], limits: &Limits, strictness: Strictness) -> Self {
@@ -73,11 +80,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Begins to read the content of an element.
-    pub(super) fn content(content: &'a [u8], limits: &Limits) -> Self {
-        Self { stage: Stage::Content, ..Self::new(content, limits, Strictness::Tolerant) }
+    pub(super) fn content(content: &'a [u8], limits: &Limits, strictness: Strictness) -> Self {
+        Self { stage: Stage::Content, ..Self::new(content, limits, strictness) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn read(&mut self) -> Result<Option<Event<'a>>, InvalidDocument> {
         if self.stage == Stage::Epilog && self.strictness == Strictness::Tolerant {
             return Ok(None);
@@ -87,13 +94,23 @@ impl<'a> Reader<'a> {
             let rest = self.document.get(start..).unwrap_or_default();
             let (kind, len) = match rest {
                 [b'<', b'/', ..] => (Kind::End, self.end_tag(rest, start)?),
-                [b'<', b'!', ..] if rest.starts_with(CDATA_START) => self.cdata(rest, start)?,
+                [b'<', b'!', ..] if rest.starts_with(CDATA_START) => {
+                    let (text, len) = self.cdata(rest, start)?;
+                    (Kind::Text(text), len)
+                }
                 [b'<', b'!' | b'?', ..] => {
                     self.offset += self.other_markup(rest, start)?;
                     continue;
                 }
-                [b'<', ..] => self.start_tag(rest, start)?,
-                [b'&', ..] => self.reference(rest, start)?,
+                [b'<', ..] => {
+                    let StartTag { name, prefix, empty, len } = self.start_tag(rest, start)?;
+                    let tag = Tag { name, prefix, token: 0 };
+                    (if empty { Kind::Empty(tag) } else { Kind::Start(tag) }, len)
+                }
+                [b'&', ..] => {
+                    let (text, len) = self.reference(rest, start)?;
+                    (Kind::Text(text), len)
+                }
                 [_, ..] => {
                     let text = self.text(rest, start)?;
                     if !matches!(self.stage, Stage::Root | Stage::Content) {
@@ -117,7 +134,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes the end tag that `rest` begins with, and gives its length.
-    #[inline]
+    #[inline(always)]
     fn end_tag(&mut self, rest: &[u8], start: usize) -> Result<usize, InvalidDocument> {
         let len = match self.open.last() {
             Some(name) if ends(rest, name) && !self.seen_quote => name.len() + 3,
@@ -146,10 +163,10 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes the start tag or empty-element tag that `rest` begins with, and gives its length.
-    #[inline]
-    fn start_tag(&mut self, rest: &'a [u8], start: usize) -> Result<(Kind<'a>, usize), InvalidDocument> {
+    #[inline(always)]
+    fn start_tag(&mut self, rest: &'a [u8], start: usize) -> Result<StartTag<'a>, InvalidDocument> {
         let name = rest.get(1..).unwrap_or_default();
-        let len = name.iter().position(|&byte| !is(byte, NAME)).unwrap_or(name.len());
+        let len = run(name, NAME);
         let starts = name.first().is_some_and(|&byte| is(byte, NAME_START));
         let (name, behind) = name.split_at(len);
         let empty = match behind {
@@ -158,12 +175,11 @@ impl<'a> Reader<'a> {
             _ => return self.odd_start_tag(rest, start),
         };
         self.enter(name, empty, start)?;
-        let tag = Tag { name, prefix: b"", token: 0 };
-        Ok(if empty { (Kind::Empty(tag), len + 3) } else { (Kind::Start(tag), len + 2) })
+        Ok(StartTag { name, prefix: b"", empty, len: len + if empty { 3 } else { 2 } })
     }
 
     /// Takes a start tag with more than a plain name in it.
-    fn odd_start_tag(&mut self, rest: &'a [u8], start: usize) -> Result<(Kind<'a>, usize), InvalidDocument> {
+    fn odd_start_tag(&mut self, rest: &'a [u8], start: usize) -> Result<StartTag<'a>, InvalidDocument> {
         let tag = tag(rest).ok_or_else(|| Fault::Truncated.at(start))?;
         self.characters(tag).map_err(|e| e.at(start))?;
         let (inner, empty) = match (tag.strip_suffix(b"/>"), tag.strip_suffix(b">")) {
@@ -188,12 +204,11 @@ impl<'a> Reader<'a> {
         if name.is_empty() {
             return Err(Fault::Name.at(start));
         }
-        let kind = Tag { name, prefix, token: 0 };
-        Ok((if empty { Kind::Empty(kind) } else { Kind::Start(kind) }, tag.len()))
+        Ok(StartTag { name, prefix, empty, len: tag.len() })
     }
 
     /// Counts the element that begins at `start`, and is inside it from here on unless it is empty.
-    #[inline]
+    #[inline(always)]
     fn enter(&mut self, name: &'a [u8], empty: bool, start: usize) -> Result<(), InvalidDocument> {
         self.nesting.enter(empty, start)?;
         match self.stage {
@@ -208,11 +223,13 @@ impl<'a> Reader<'a> {
     }
 
     /// The text that `rest` begins with, up to what is none.
-    #[inline]
+    #[inline(always)]
     fn text(&self, rest: &'a [u8], start: usize) -> Result<&'a [u8], InvalidDocument> {
-        let plain = rest.iter().take(SHORT).take_while(|&&byte| is(byte, TEXT)).count();
+        let plain = run(rest, TEXT);
         match rest.get(plain) {
-            Some(b'<') if matches!(self.stage, Stage::Root | Stage::Content) => Ok(rest.get(..plain).unwrap_or_default()),
+            Some(b'<') if matches!(self.stage, Stage::Root | Stage::Content) => {
+                Ok(rest.get(..plain).unwrap_or_default())
+            }
             _ => self.long_text(rest, start),
         }
     }
@@ -247,7 +264,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The CDATA section that `rest` begins with, and its length.
-    fn cdata(&self, rest: &'a [u8], start: usize) -> Result<(Kind<'a>, usize), InvalidDocument> {
+    fn cdata(&self, rest: &'a [u8], start: usize) -> Result<(Text<'a>, usize), InvalidDocument> {
         let content = rest.get(CDATA_START.len()..).unwrap_or_default();
         let len = memchr::memchr_iter(b'>', content)
             .filter_map(|at| content.get(..at)?.strip_suffix(b"]]"))
@@ -257,11 +274,11 @@ impl<'a> Reader<'a> {
         let content = content.get(..len).unwrap_or_default();
         self.characters(content).map_err(|e| e.at(start))?;
         self.inside(start)?;
-        Ok((Kind::Text(Text::Cdata(content)), CDATA_START.len() + len + CDATA_END.len()))
+        Ok((Text::Cdata(content), CDATA_START.len() + len + CDATA_END.len()))
     }
 
     /// The reference that `rest` begins with, and its length.
-    fn reference(&self, rest: &[u8], start: usize) -> Result<(Kind<'a>, usize), InvalidDocument> {
+    fn reference(&self, rest: &[u8], start: usize) -> Result<(Text<'a>, usize), InvalidDocument> {
         let behind = rest.get(1..).unwrap_or_default();
         let len = memchr::memchr3(b';', b'&', b'<', behind).unwrap_or(behind.len());
         let (name, behind) = behind.split_at(len);
@@ -272,7 +289,7 @@ impl<'a> Reader<'a> {
         self.characters(name.as_bytes()).map_err(|e| e.at(start))?;
         self.inside(start)?;
         let character = resolve(&BytesRef::new(name)).ok_or_else(|| Fault::Reference.at(start))?;
-        Ok((Kind::Text(Text::Reference(character.into())), len + 2))
+        Ok((Text::Reference(character.into()), len + 2))
     }
 
     /// Takes markup that is neither tag nor text, and gives its length: a comment, an instruction, a declaration.
@@ -351,7 +368,7 @@ impl<'a> Reader<'a> {
 impl<'a> Iterator for Reader<'a> {
     type Item = Result<Event<'a>, InvalidDocument>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         if self.stage == Stage::Done {
             return None;
@@ -423,6 +440,14 @@ static CLASSES: [u8; 256] = {
     }
     classes
 };
+
+/// How many bytes at the front are of that class, as far as bytes are looked at one by one.
+#[inline(always)]
+fn run(bytes: &[u8], class: u8) -> usize {
+    let end = |bytes: &[u8]| bytes.iter().position(|&byte| !is(byte, class)).unwrap_or(bytes.len());
+    // Of a length that is known the loop is unrolled.
+    bytes.first_chunk::<SHORT>().map_or_else(|| end(bytes), |bytes| end(bytes))
+}
 
 #[inline]
 fn is(byte: u8, class: u8) -> bool {

@@ -4,8 +4,8 @@
 use std::ops::Range;
 
 use super::insertion::Insertion;
-use super::{Flaw, Unfit};
-use crate::syncml::{Event, Fault, Form, Kind, Limits, Reader, Strictness, Tag, Text};
+use super::{Flaw, Unfit, aad};
+use crate::syncml::{Event, Fault, Form, InvalidDocument, Kind, Limits, Reader, Strictness, Tag, Text};
 
 /// What every marker of ours begins with.
 const MARK: &[u8] = b"syncseal";
@@ -13,12 +13,14 @@ const MARK: &[u8] = b"syncseal";
 const HEADER_CHILD: usize = 3;
 
 /// A document without a seal, as the data layer sees it.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Layout {
     /// The spans, in document order: what is encrypted.
     pub(super) spans: Vec<Range<usize>>,
     /// Where the seal goes.
     pub(super) place: Place,
+    /// Whether the spans hold text alone: no tag, comment, instruction or SWITCH_PAGE.
+    holds_text: bool,
 }
 
 /// Where the seal goes, and how it is written there.
@@ -43,16 +45,48 @@ impl Layout {
     /// Reads a whole document that holds no seal.
     pub(super) fn read(form: Form, document: &[u8]) -> Result<Self, Unfit> {
         let mut walk = Walk::new(form, document);
-        for event in reader(form, document)? {
-            walk.take(&event?)?;
+        // A loop for each form: it is where the time goes.
+        match reader(form, document)? {
+            Reader::Xml(events) => walk.take_all(events)?,
+            Reader::Wbxml(events) => walk.take_all(events)?,
         }
         if let Some(mark) = walk.marks.first() {
             return Err(Flaw::Sealed.at(mark.emi.start));
         }
         match walk.header {
-            Header::Behind(place) => Ok(Self { spans: walk.spans, place }),
+            Header::Behind(place) => Ok(Self { spans: walk.spans, place, holds_text: walk.holds_text }),
             Header::Ahead | Header::Inside => Err(Fault::NotOneSyncHdr.into()).map_err(|flaw: Flaw| flaw.at(0)),
         }
+    }
+
+    /// Reads a whole document that should differ from the one that was read here in what its spans hold alone: those stand
+    /// at `slots` now. The one that was read here has `skeleton` around its spans. `is_text` tells content that is text
+    /// alone.
+    ///
+    /// The outcome is that of [`read`](Self::read), always. Text changes nothing for a reader but how far it is: if the
+    /// spans of both documents hold text alone, and what stands around them is the same, byte for byte, then the spans of
+    /// this one are at `slots` and its place is where it was between them. If that cannot be told, the document is read.
+    pub(super) fn read_alike<'s>(
+        &self,
+        form: Form,
+        skeleton: impl Iterator<Item = &'s [u8]>,
+        document: &[u8],
+        slots: &[Range<usize>],
+        is_text: impl Fn(&[u8]) -> bool,
+    ) -> Result<Self, Unfit> {
+        let is_alike = self.holds_text
+            && slots.len() == self.spans.len()
+            && aad::skeleton(document, slots).eq(skeleton)
+            && slots
+                .iter()
+                .all(|slot| document.get(slot.clone()).is_some_and(|text| !text.is_empty() && is_text(text)));
+        if !is_alike {
+            return Self::read(form, document);
+        }
+        let Place { offset, insertion } = &self.place;
+        let before = self.spans.iter().zip(slots).take_while(|(span, _)| span.end <= *offset).last();
+        let offset = before.map_or(*offset, |(span, slot)| slot.end + (offset - span.end));
+        Ok(Self { spans: slots.to_vec(), place: Place { offset, insertion: insertion.clone() }, holds_text: true })
     }
 }
 
@@ -100,11 +134,14 @@ struct Walk<'a> {
     form: Form,
     document: &'a [u8],
     depth: usize,
-    /// A bit for the depth of each open Status and Alert: whose Data is no span. No document is deeper than it has bits.
+    /// A bit for each open element, the innermost the lowest: whether it is a Status or Alert, whose Data is no span. No
+    /// document is deeper than it has bits.
     in_clear: u128,
     spans: Vec<Range<usize>>,
     /// Depth and content of the span that is being read.
     span: Option<(usize, usize)>,
+    /// Whether all spans so far hold text alone.
+    holds_text: bool,
     header: Header,
     /// Where the Meta of SyncHdr begins that is being read.
     meta: Option<usize>,
@@ -128,6 +165,7 @@ impl<'a> Walk<'a> {
             in_clear: 0,
             spans: Vec::new(),
             span: None,
+            holds_text: true,
             header: Header::Ahead,
             meta: None,
             meta_end: None,
@@ -138,19 +176,26 @@ impl<'a> Walk<'a> {
         }
     }
 
+    fn take_all(&mut self, events: impl Iterator<Item = Result<Event<'a>, InvalidDocument>>) -> Result<(), Unfit> {
+        for event in events {
+            self.take(&event?)?;
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
     fn take(&mut self, event: &Event<'_>) -> Result<(), Unfit> {
         // Between two tokens stands nothing but SWITCH_PAGE. In XML nothing strays.
         if event.span.start != self.read_to {
             self.strayed = false;
+            self.holds_text &= self.span.is_none();
         }
         self.read_to = event.span.end;
         match &event.kind {
             Kind::Start(tag) => {
                 self.tag(event, tag, true)?;
                 self.depth += 1;
-                let bit = 1u128.checked_shl(self.depth as u32).unwrap_or_default();
-                let is_clear = matches!(tag.name, b"Status" | b"Alert");
-                self.in_clear = if is_clear { self.in_clear | bit } else { self.in_clear & !bit };
+                self.in_clear = self.in_clear << 1 | u128::from(matches!(tag.name, b"Status" | b"Alert"));
                 Ok(())
             }
             Kind::Empty(tag) => self.tag(event, tag, false),
@@ -159,6 +204,7 @@ impl<'a> Walk<'a> {
         }
     }
 
+    #[inline(always)]
     fn tag(&mut self, event: &Event<'_>, tag: &Tag<'_>, has_content: bool) -> Result<(), Unfit> {
         let at = event.span.start;
         let fault = |fault: Fault| Err(Flaw::from(fault).at(at));
@@ -169,8 +215,8 @@ impl<'a> Walk<'a> {
             return fault(Fault::NotText("EMI"));
         }
         // Of a name with an empty prefix or two colons, nobody can be sure what its local name is.
-        if self.form == Form::Xml
-            && (memchr::memchr(b':', tag.name).is_some() || self.document.get(at + 1) == Some(&b':'))
+        let has_colon = || memchr::memchr(b':', tag.name).is_some();
+        if self.form == Form::Xml && (!tag.prefix.is_empty() && has_colon() || self.document.get(at + 1) == Some(&b':'))
         {
             return fault(Fault::Name);
         }
@@ -182,6 +228,7 @@ impl<'a> Walk<'a> {
             (1, _) if tag.name == b"SyncHdr" => return fault(Fault::NotOneSyncHdr),
             _ => {}
         }
+        self.holds_text &= self.span.is_none();
         if !has_content {
             return Ok(());
         }
@@ -194,7 +241,7 @@ impl<'a> Walk<'a> {
         }
         if self.span.is_none() {
             let is_span = match tag.name {
-                b"Data" => self.in_clear & 1u128.checked_shl(self.depth as u32).unwrap_or_default() == 0,
+                b"Data" => self.in_clear & 1 == 0,
                 b"LocName" => true,
                 _ => false,
             };
@@ -205,6 +252,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    #[inline(always)]
     fn text(&mut self, event: &Event<'_>, text: &Text<'_>) -> Result<(), Unfit> {
         if self.span.is_some() && matches!(text, Text::Table(_)) {
             return Err(Flaw::StringTable.at(event.span.start));
@@ -254,6 +302,7 @@ impl<'a> Walk<'a> {
             self.header = Header::Behind(place?);
         }
         self.depth = self.depth.saturating_sub(1);
+        self.in_clear >>= 1;
         Ok(())
     }
 

@@ -13,6 +13,8 @@ mod insertion;
 mod layout;
 mod opening;
 mod sealing;
+#[cfg(test)]
+mod tests;
 
 pub use opening::{OpenedDocument, SealedDocument};
 pub use sealing::Sealable;

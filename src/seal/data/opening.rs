@@ -14,7 +14,7 @@ use crate::seal::base64::decode_in_place;
 use crate::seal::header::Encrypt0;
 use crate::seal::schedule::DirectionKey;
 use crate::seal::{Number, NumberedHeader, OpenedInit, Reason, SessionKeys, UnwrappedInit};
-use crate::syncml::{Form, wbxml};
+use crate::syncml::{self, Form, wbxml};
 
 /// A document out of which the seal was taken. Its pieces are decoded, and as secret as before.
 pub struct SealedDocument {
@@ -23,17 +23,10 @@ pub struct SealedDocument {
     /// The document behind `start`; what stands before is of no use any more.
     buffer: BytesMut,
     start: usize,
-    /// In offsets of the document.
-    pieces: Vec<Piece>,
-}
-
-/// A piece of the ciphertext in its place.
-#[derive(Debug)]
-struct Piece {
-    /// What it takes up, as it was encoded.
-    slot: Range<usize>,
-    /// Where its bytes are, decoded.
-    bytes: Range<usize>,
+    /// Of the document, with the pieces as they were encoded in its spans.
+    layout: Layout,
+    /// Where the bytes of each piece are in the document, decoded.
+    pieces: Vec<Range<usize>>,
 }
 
 impl SealedDocument {
@@ -57,14 +50,14 @@ impl SealedDocument {
         if layout.place.offset != range.start || layout.place.insertion.bytes(form, &seal) != inserted {
             return Err(flaw());
         }
-        let decode = |slot: Range<usize>| {
+        let decode = |slot: &Range<usize>| {
             let at = slot.start;
             let bytes = document.get_mut(slot.clone()).and_then(|content| decode(form, content));
             let bytes = bytes.ok_or_else(|| Flaw::Piece.at(at))?;
-            Ok(Piece { slot, bytes: at + bytes.start..at + bytes.end })
+            Ok(at + bytes.start..at + bytes.end)
         };
-        let pieces = layout.spans.into_iter().map(decode).collect::<Result<_, Unfit>>()?;
-        Ok((seal, Self { form, content_type: content_type.into(), buffer, start, pieces }))
+        let pieces = layout.spans.iter().map(decode).collect::<Result<_, Unfit>>()?;
+        Ok((seal, Self { form, content_type: content_type.into(), buffer, start, layout, pieces }))
     }
 
     /// Opens it in place. The skeleton is copied into what is authenticated, and comes back from there.
@@ -75,19 +68,18 @@ impl SealedDocument {
         sealed: &Encrypt0<H>,
         target: Option<&str>,
     ) -> Result<OpenedDocument, OpenFailed> {
-        let Self { form, content_type, mut buffer, start, pieces } = self;
-        let slots: Vec<_> = pieces.iter().map(|piece| piece.slot.clone()).collect();
-        let lengths = pieces.iter().map(|piece| piece.bytes.len());
+        let Self { form, content_type, mut buffer, start, layout, pieces } = self;
+        let lengths = pieces.iter().map(ExactSizeIterator::len);
         let envelope =
             Envelope { direction: sealed.direction, target: target.map(str::as_bytes), content_type: &content_type };
         let document = buffer.get(start..).ok_or(OpenFailed)?;
-        let aad = Aad::new(sealed.protected(), envelope, document, &slots, lengths);
+        let aad = Aad::new(sealed.protected(), envelope, document, &layout.spans, lengths);
 
         // Ciphertext and tag, together at the front: where the seal was, there is room for the tag at least.
         let mut end = 0;
-        for Piece { bytes, .. } in &pieces {
-            buffer.copy_within(start + bytes.start..start + bytes.end, end);
-            end += bytes.len();
+        for piece in &pieces {
+            buffer.copy_within(start + piece.start..start + piece.end, end);
+            end += piece.len();
         }
         let tag = buffer.get_mut(end..end + TAG_LEN).ok_or(OpenFailed)?;
         tag.copy_from_slice(sealed.ciphertext().get(..TAG_LEN).ok_or(OpenFailed)?);
@@ -98,7 +90,7 @@ impl SealedDocument {
         let opened = aad.skeleton().map(<[u8]>::len).sum::<usize>() + end;
         let mut spans: Vec<Range<usize>> = Vec::with_capacity(pieces.len());
         let mut to = opened;
-        let mut lengths = pieces.iter().rev().map(|piece| piece.bytes.len());
+        let mut lengths = pieces.iter().rev().map(ExactSizeIterator::len);
         for part in aad.skeleton().rev() {
             let place = to.checked_sub(part.len()).and_then(|from| buffer.get_mut(from..to));
             place.ok_or(OpenFailed)?.copy_from_slice(part);
@@ -111,14 +103,14 @@ impl SealedDocument {
         }
         spans.reverse();
         buffer.truncate(opened);
-        Ok(OpenedDocument { form, bytes: buffer.freeze(), spans })
+        Ok(OpenedDocument { form, bytes: buffer.freeze(), spans, sealed: layout, aad })
     }
 }
 
 impl fmt::Display for SealedDocument {
     /// How much is encrypted in it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let len = self.pieces.iter().map(|piece| piece.bytes.len()).sum::<usize>();
+        let len = self.pieces.iter().map(ExactSizeIterator::len).sum::<usize>();
         write!(f, "{} pieces, {len} bytes", self.pieces.len())
     }
 }
@@ -146,6 +138,10 @@ pub struct OpenedDocument {
     form: Form,
     bytes: Bytes,
     spans: Vec<Range<usize>>,
+    /// Of the document that it was opened from.
+    sealed: Layout,
+    /// What was authenticated, with the skeleton of both.
+    aad: Aad,
 }
 
 impl OpenedDocument {
@@ -154,8 +150,10 @@ impl OpenedDocument {
     /// # Errors
     /// It is none that a sealer takes, or its spans are not those that were put back: `malformed`.
     pub fn check(self) -> Result<Bytes, Unfit> {
-        let layout = Layout::read(self.form, &self.bytes)?;
-        if layout.spans == self.spans { Ok(self.bytes) } else { Err(Flaw::OtherSpans.at(0)) }
+        let Self { form, bytes, spans, sealed, aad } = self;
+        let layout =
+            sealed.read_alike(form, aad.skeleton(), &bytes, &spans, |content| syncml::is_text(form, content))?;
+        if layout.spans == spans { Ok(bytes) } else { Err(Flaw::OtherSpans.at(0)) }
     }
 }
 

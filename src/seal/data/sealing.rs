@@ -69,7 +69,7 @@ impl Sealable {
 
     /// The document with the pieces in their places and the seal in its own, checked.
     fn assemble(&self, mut pieces: &[u8], seal: &[u8]) -> Result<Bytes, Unfit> {
-        let Self { form, document, layout: Layout { spans, place }, .. } = self;
+        let Self { form, document, layout: Layout { spans, place, .. }, .. } = self;
         let inserted = place.insertion.bytes(*form, seal);
         let encoded = spans.iter().map(|span| encoded_len(*form, span.len())).sum::<usize>();
         let size = document.len() - pieces.len() + encoded + inserted.len();
@@ -122,7 +122,13 @@ impl Sealable {
         let head = out.get(..end).ok_or_else(failed)?.to_vec();
         let before = head.get(..start).ok_or_else(failed)?;
         out.get_mut(end - start..end).ok_or_else(failed)?.copy_from_slice(before);
-        let layout = Layout::read(self.form, out.get(end - start..).ok_or_else(failed)?)?;
+        let document = out.get(end - start..).ok_or_else(failed)?;
+        let is_piece = |content: &[u8]| match self.form {
+            Form::Xml => base64::is_base64(content),
+            Form::Wbxml => wbxml::sole_opaque(content).is_some(),
+        };
+        let original = skeleton(&self.document, &self.layout.spans);
+        let layout = self.layout.read_alike(self.form, original, document, slots, is_piece)?;
         let is_same = head.get(start..) == Some(inserted)
             && layout.spans == slots
             && layout.place.offset == start

@@ -180,7 +180,7 @@ fn xml_content() -> impl Strategy<Value = String> {
     })
 }
 
-fn xml_document() -> impl Strategy<Value = String> {
+pub(in crate::seal) fn xml_document() -> impl Strategy<Value = String> {
     let prolog = prop::sample::select(vec![
         "",
         "\u{feff}",
@@ -263,7 +263,7 @@ fn wbxml_content() -> impl Strategy<Value = Vec<Node>> {
     prop::collection::vec(node, 0..5)
 }
 
-fn wbxml_document() -> impl Strategy<Value = Vec<u8>> {
+pub(in crate::seal) fn wbxml_document() -> impl Strategy<Value = Vec<u8>> {
     let header = prop::sample::select(vec![
         &b"\x02\xa4\x01\x6a\x02x\0"[..],
         b"\x01\x9f\x53\x03\x02x\0",

@@ -1,6 +1,6 @@
 //! Two parties, and what the tests of this module do with what passes between them.
 
-mod data;
+pub(super) mod data;
 mod init;
 mod recipients;
 mod record;

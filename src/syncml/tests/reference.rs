@@ -301,7 +301,8 @@ fn captures() -> impl Strategy<Value = Vec<u8>> {
         include_bytes!("../../../tests/captures/syncevolution-xml/02.req"),
         include_bytes!("../../../tests/captures/syncevolution-xml/02.resp"),
     ];
-    let edits = prop::collection::vec((any::<prop::sample::Index>(), 0..3usize, prop::sample::select(&PIECES[..])), 0..4);
+    let edits =
+        prop::collection::vec((any::<prop::sample::Index>(), 0..3usize, prop::sample::select(&PIECES[..])), 0..4);
     (prop::sample::select(captures.to_vec()), edits).prop_map(|(capture, edits)| {
         let mut document = capture.to_vec();
         for (at, gone, put) in edits {
