@@ -1,4 +1,4 @@
-//! What XML 1.0 asks beyond that which quick-xml looks at: names, attributes, characters, declarations.
+//! What XML 1.0 asks of the inside of markup and text: names, attributes, characters, declarations.
 
 use quick_xml::events::{BytesDecl, BytesRef};
 

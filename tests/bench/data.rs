@@ -5,25 +5,24 @@
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 
 mod document;
+mod message;
 
 use std::fmt::Write;
 use std::hint::black_box;
 
 use bytes::{Bytes, BytesMut};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use syncseal::crypto::{
-    Algorithm, CryptoProvider, Key, KeyTransport, NamedGroup, RsaPrivateKey, SystemRandom, providers,
-};
+use message::TARGET;
+use syncseal::crypto::{Algorithm, CryptoProvider, KeyTransport, NamedGroup, RsaPrivateKey, SystemRandom, providers};
 use syncseal::seal::data::{Sealable, SealedDocument};
 use syncseal::seal::{
-    self, Accepts, Extras, Fields, HandshakePlaintext, InitParameters, InitRequest, Layer, Number, Recipients, Request,
-    SealedRequest, SessionKeys, Sid,
+    self, Accepts, HandshakePlaintext, InitParameters, InitRequest, Layer, Number, Recipients, SealedRequest,
+    SessionKeys, Sid,
 };
 use syncseal::syncml::Form;
 
 const ALGORITHM: Algorithm = Algorithm::A256Gcm;
 const MEGABYTE: usize = 1 << 20;
-const TARGET: &str = "/sync";
 const XML: &str = "application/vnd.syncml+xml";
 
 /// A document of each form and size.
@@ -116,13 +115,13 @@ fn session(provider: &'static dyn CryptoProvider, key: &RsaPrivateKey, layer: La
 fn layers(criterion: &mut Criterion) {
     let key = RsaPrivateKey::generate(2048, &SystemRandom).expect("a key");
     for &provider in providers() {
-        let [data, message] = [Layer::Data, Layer::Message].map(|layer| session(provider, &key, layer));
+        let [data_keys, message_keys] = [Layer::Data, Layer::Message].map(|layer| session(provider, &key, layer));
         for (label, form, content_type, document) in documents() {
             let mut group = criterion.benchmark_group(format!("layers/{label}/{}", provider.name()));
             group.throughput(Throughput::Bytes(document.len() as u64));
-            bare(&mut group, provider, document.len());
-            in_message_layer(&mut group, &message, content_type, &document);
-            in_data_layer(&mut group, &data, form, content_type, &document);
+            message::bare(&mut group, provider, ALGORITHM, document.len());
+            message::message_layer(&mut group, &message_keys, content_type, &document);
+            data_layer(&mut group, &data_keys, form, content_type, &document);
             group.finish();
         }
     }
@@ -130,50 +129,8 @@ fn layers(criterion: &mut Criterion) {
 
 type Group<'a> = criterion::BenchmarkGroup<'a, criterion::measurement::WallTime>;
 
-/// The AEAD alone, in place, over as many bytes.
-fn bare(group: &mut Group<'_>, provider: &dyn CryptoProvider, size: usize) {
-    let aead = provider.aead(ALGORITHM, &Key::from_slice(&vec![1; ALGORITHM.key_len()]).expect("a key"));
-    let mut data = vec![2; size];
-    group.bench_function("bare AEAD seal", |bencher| {
-        bencher.iter(|| black_box(aead.seal_in_place([3; 12], b"aad", black_box(&mut data))));
-    });
-    let tag = aead.seal_in_place([3; 12], b"aad", &mut data);
-    data.extend_from_slice(&tag);
-    group.bench_function("bare AEAD open", |bencher| {
-        bencher.iter_batched_ref(
-            || data.clone(),
-            |data| aead.open_in_place([3; 12], b"aad", data).expect("it opens"),
-            BatchSize::LargeInput,
-        );
-    });
-}
-
-fn in_message_layer(group: &mut Group<'_>, keys: &SessionKeys, content_type: &str, document: &Bytes) {
-    let request = Request { content_type, target: TARGET, fields: Fields::default(), body: document };
-    let number = Number::new(1).expect("a number");
-    group.bench_function("message layer seal", |bencher| {
-        bencher.iter(|| keys.seal_request(number, &black_box(&request).plaintext()));
-    });
-    let sealed = keys.seal_request(number, &request.plaintext());
-    let extras = Extras::default();
-    group.bench_function("message layer open", |bencher| {
-        bencher.iter_batched(
-            || BytesMut::from(&*sealed),
-            |bytes| {
-                let Ok(SealedRequest::Numbered(sealed)) = seal::decode_request(Layer::Message, bytes) else {
-                    panic!("a request")
-                };
-                let plaintext = keys.open(sealed).expect("it opens");
-                assert_eq!(Request::decode(&plaintext, &extras).expect("a request").body.len(), document.len());
-                plaintext
-            },
-            BatchSize::LargeInput,
-        );
-    });
-}
-
 /// With all checks on either side.
-fn in_data_layer(group: &mut Group<'_>, keys: &SessionKeys, form: Form, content_type: &str, document: &Bytes) {
+fn data_layer(group: &mut Group<'_>, keys: &SessionKeys, form: Form, content_type: &str, document: &Bytes) {
     let number = Number::new(1).expect("a number");
     let content_type = content_type.as_bytes();
     let seal = || {

@@ -4,16 +4,13 @@
 #![allow(clippy::expect_used, reason = "a bench that cannot go on says so by panicking")]
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 
-use std::hint::black_box;
+mod message;
 
 use bytes::BytesMut;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use syncseal::crypto::{
-    Algorithm, CryptoProvider, Key, KeyTransport, NamedGroup, RsaPrivateKey, SystemRandom, providers,
-};
+use syncseal::crypto::{Algorithm, CryptoProvider, KeyTransport, NamedGroup, RsaPrivateKey, SystemRandom, providers};
 use syncseal::seal::{
-    self, Accepts, Extras, Fields, HandshakePlaintext, InitParameters, InitRequest, Layer, Number, Recipients, Request,
-    SealedRequest, SessionKeys, Sid,
+    self, Accepts, HandshakePlaintext, InitParameters, InitRequest, Layer, Recipients, SealedRequest, SessionKeys, Sid,
 };
 
 const SIZES: [(&str, usize); 4] = [("4kB", 4 << 10), ("16kB", 16 << 10), ("64kB", 64 << 10), ("1MB", 1 << 20)];
@@ -73,64 +70,12 @@ fn messages(criterion: &mut Criterion) {
                 let mut group =
                     criterion.benchmark_group(format!("message/{}/{}/{label}", alg.name(), provider.name()));
                 group.throughput(Throughput::Bytes(size as u64));
-                bare(&mut group, provider, alg, size);
-                sealed(&mut group, &keys, size);
+                message::bare(&mut group, provider, alg, size);
+                message::message_layer(&mut group, &keys, "application/vnd.syncml+wbxml", &vec![4; size]);
                 group.finish();
             }
         }
     }
-}
-
-type Group<'a> = criterion::BenchmarkGroup<'a, criterion::measurement::WallTime>;
-
-/// The AEAD alone, in place.
-fn bare(group: &mut Group<'_>, provider: &dyn CryptoProvider, alg: Algorithm, size: usize) {
-    let key = Key::from_slice(&vec![1; alg.key_len()]).expect("a key");
-    let aead = provider.aead(alg, &key);
-    let mut data = vec![2; size];
-    group.bench_function("bare AEAD seal", |bencher| {
-        bencher.iter(|| black_box(aead.seal_in_place([3; 12], b"aad", black_box(&mut data))));
-    });
-    let tag = aead.seal_in_place([3; 12], b"aad", &mut data);
-    data.extend_from_slice(&tag);
-    group.bench_function("bare AEAD open", |bencher| {
-        bencher.iter_batched_ref(
-            || data.clone(),
-            |data| aead.open_in_place([3; 12], b"aad", data).expect("it opens"),
-            BatchSize::LargeInput,
-        );
-    });
-}
-
-/// From a message to its seal, and back to a request that can be forwarded.
-fn sealed(group: &mut Group<'_>, keys: &SessionKeys, size: usize) {
-    let body = vec![4; size];
-    let request = Request {
-        content_type: "application/vnd.syncml+wbxml",
-        target: "/sync",
-        fields: Fields::default(),
-        body: &body,
-    };
-    let number = Number::new(1).expect("a number");
-    group.bench_function("seal", |bencher| {
-        bencher.iter(|| keys.seal_request(number, &black_box(&request).plaintext()));
-    });
-    let bytes = keys.seal_request(number, &request.plaintext());
-    let extras = Extras::default();
-    group.bench_function("open", |bencher| {
-        bencher.iter_batched(
-            || BytesMut::from(&*bytes),
-            |bytes| {
-                let Ok(SealedRequest::Numbered(sealed)) = seal::decode_request(Layer::Message, bytes) else {
-                    panic!("a request")
-                };
-                let plaintext = keys.open(sealed).expect("it opens");
-                assert_eq!(Request::decode(&plaintext, &extras).expect("a request").body.len(), size);
-                plaintext
-            },
-            BatchSize::LargeInput,
-        );
-    });
 }
 
 fn handshakes(criterion: &mut Criterion) {

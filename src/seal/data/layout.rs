@@ -19,8 +19,8 @@ pub(super) struct Layout {
     pub(super) spans: Vec<Range<usize>>,
     /// Where the seal goes.
     pub(super) place: Place,
-    /// Whether the spans hold text alone: no tag, comment, instruction or SWITCH_PAGE.
-    holds_text: bool,
+    /// WBXML: whether no span holds a SWITCH_PAGE.
+    keeps_page: bool,
 }
 
 /// Where the seal goes, and how it is written there.
@@ -54,7 +54,7 @@ impl Layout {
             return Err(Flaw::Sealed.at(mark.emi.start));
         }
         match walk.header {
-            Header::Behind(place) => Ok(Self { spans: walk.spans, place, holds_text: walk.holds_text }),
+            Header::Behind(place) => Ok(Self { spans: walk.spans, place, keeps_page: walk.keeps_page }),
             Header::Ahead | Header::Inside => Err(Fault::NotOneSyncHdr.into()).map_err(|flaw: Flaw| flaw.at(0)),
         }
     }
@@ -63,9 +63,10 @@ impl Layout {
     /// at `slots` now. The one that was read here has `skeleton` around its spans. `is_text` tells content that is text
     /// alone.
     ///
-    /// The outcome is that of [`read`](Self::read), always. Text changes nothing for a reader but how far it is: if the
-    /// spans of both documents hold text alone, and what stands around them is the same, byte for byte, then the spans of
-    /// this one are at `slots` and its place is where it was between them. If that cannot be told, the document is read.
+    /// The outcome is that of [`read`](Self::read), always. Behind an element a reader is where it would be had the element
+    /// held something else, but for the code page. So if what stands around the spans is the same, byte for byte, if no span
+    /// switched the page, and if there is but text at `slots`, then these are the spans, and the place is where it was
+    /// between them. If that cannot be told, the document is read.
     pub(super) fn read_alike<'s>(
         &self,
         form: Form,
@@ -74,7 +75,7 @@ impl Layout {
         slots: &[Range<usize>],
         is_text: impl Fn(&[u8]) -> bool,
     ) -> Result<Self, Unfit> {
-        let is_alike = self.holds_text
+        let is_alike = self.keeps_page
             && slots.len() == self.spans.len()
             && aad::skeleton(document, slots).eq(skeleton)
             && slots
@@ -86,7 +87,7 @@ impl Layout {
         let Place { offset, insertion } = &self.place;
         let before = self.spans.iter().zip(slots).take_while(|(span, _)| span.end <= *offset).last();
         let offset = before.map_or(*offset, |(span, slot)| slot.end + (offset - span.end));
-        Ok(Self { spans: slots.to_vec(), place: Place { offset, insertion: insertion.clone() }, holds_text: true })
+        Ok(Self { spans: slots.to_vec(), place: Place { offset, insertion: insertion.clone() }, keeps_page: true })
     }
 }
 
@@ -140,8 +141,8 @@ struct Walk<'a> {
     spans: Vec<Range<usize>>,
     /// Depth and content of the span that is being read.
     span: Option<(usize, usize)>,
-    /// Whether all spans so far hold text alone.
-    holds_text: bool,
+    /// Whether no span so far holds a SWITCH_PAGE.
+    keeps_page: bool,
     header: Header,
     /// Where the Meta of SyncHdr begins that is being read.
     meta: Option<usize>,
@@ -165,7 +166,7 @@ impl<'a> Walk<'a> {
             in_clear: 0,
             spans: Vec::new(),
             span: None,
-            holds_text: true,
+            keeps_page: true,
             header: Header::Ahead,
             meta: None,
             meta_end: None,
@@ -188,7 +189,7 @@ impl<'a> Walk<'a> {
         // Between two tokens stands nothing but SWITCH_PAGE. In XML nothing strays.
         if event.span.start != self.read_to {
             self.strayed = false;
-            self.holds_text &= self.span.is_none();
+            self.keeps_page &= self.span.is_none() || self.form == Form::Xml;
         }
         self.read_to = event.span.end;
         match &event.kind {
@@ -228,7 +229,6 @@ impl<'a> Walk<'a> {
             (1, _) if tag.name == b"SyncHdr" => return fault(Fault::NotOneSyncHdr),
             _ => {}
         }
-        self.holds_text &= self.span.is_none();
         if !has_content {
             return Ok(());
         }
