@@ -19,8 +19,6 @@ pub(super) struct Layout {
     pub(super) spans: Vec<Range<usize>>,
     /// Where the seal goes.
     pub(super) place: Place,
-    /// WBXML: whether no span holds a SWITCH_PAGE.
-    keeps_page: bool,
 }
 
 /// Where the seal goes, and how it is written there.
@@ -54,7 +52,7 @@ impl Layout {
             return Err(Flaw::Sealed.at(mark.emi.start));
         }
         match walk.header {
-            Header::Behind(place) => Ok(Self { spans: walk.spans, place, keeps_page: walk.keeps_page }),
+            Header::Behind(place) => Ok(Self { spans: walk.spans, place }),
             Header::Ahead | Header::Inside => Err(Fault::NotOneSyncHdr.into()).map_err(|flaw: Flaw| flaw.at(0)),
         }
     }
@@ -64,9 +62,9 @@ impl Layout {
     /// alone.
     ///
     /// The outcome is that of [`read`](Self::read), always. Behind an element a reader is where it would be had the element
-    /// held something else, but for the code page. So if what stands around the spans is the same, byte for byte, if no span
-    /// switched the page, and if there is but text at `slots`, then these are the spans, and the place is where it was
-    /// between them. If that cannot be told, the document is read.
+    /// held something else; if not, for its span strayed to another code page, there was no layout. So if what stands around
+    /// the spans is the same, byte for byte, and there is nothing but text at `slots`, then these are the spans, and the
+    /// place is where it was between them. If that cannot be told, the document is read.
     pub(super) fn read_alike<'s>(
         &self,
         form: Form,
@@ -75,8 +73,7 @@ impl Layout {
         slots: &[Range<usize>],
         is_text: impl Fn(&[u8]) -> bool,
     ) -> Result<Self, Unfit> {
-        let is_alike = self.keeps_page
-            && slots.len() == self.spans.len()
+        let is_alike = slots.len() == self.spans.len()
             && aad::skeleton(document, slots).eq(skeleton)
             && slots
                 .iter()
@@ -87,7 +84,7 @@ impl Layout {
         let Place { offset, insertion } = &self.place;
         let before = self.spans.iter().zip(slots).take_while(|(span, _)| span.end <= *offset).last();
         let offset = before.map_or(*offset, |(span, slot)| slot.end + (offset - span.end));
-        Ok(Self { spans: slots.to_vec(), place: Place { offset, insertion: insertion.clone() }, keeps_page: true })
+        Ok(Self { spans: slots.to_vec(), place: Place { offset, insertion: insertion.clone() } })
     }
 }
 
@@ -141,8 +138,6 @@ struct Walk<'a> {
     spans: Vec<Range<usize>>,
     /// Depth and content of the span that is being read.
     span: Option<(usize, usize)>,
-    /// Whether no span so far holds a SWITCH_PAGE.
-    keeps_page: bool,
     header: Header,
     /// Where the Meta of SyncHdr begins that is being read.
     meta: Option<usize>,
@@ -166,7 +161,6 @@ impl<'a> Walk<'a> {
             in_clear: 0,
             spans: Vec::new(),
             span: None,
-            keeps_page: true,
             header: Header::Ahead,
             meta: None,
             meta_end: None,
@@ -189,7 +183,6 @@ impl<'a> Walk<'a> {
         // Between two tokens stands nothing but SWITCH_PAGE. In XML nothing strays.
         if event.span.start != self.read_to {
             self.strayed = false;
-            self.keeps_page &= self.span.is_none() || self.form == Form::Xml;
         }
         self.read_to = event.span.end;
         match &event.kind {

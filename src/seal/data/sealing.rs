@@ -69,7 +69,7 @@ impl Sealable {
 
     /// The document with the pieces in their places and the seal in its own, checked.
     fn assemble(&self, mut pieces: &[u8], seal: &[u8]) -> Result<Bytes, Unfit> {
-        let Self { form, document, layout: Layout { spans, place, .. }, .. } = self;
+        let Self { form, document, layout: Layout { spans, place }, .. } = self;
         let inserted = place.insertion.bytes(*form, seal);
         let encoded = spans.iter().map(|span| encoded_len(*form, span.len())).sum::<usize>();
         let size = document.len() - pieces.len() + encoded + inserted.len();

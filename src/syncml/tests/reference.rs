@@ -212,7 +212,7 @@ fn fault(error: &Error) -> Fault {
 }
 
 /// Pieces of documents, good and bad. Put together at random, they make every turn that a reader can take.
-const PIECES: [&[u8]; 66] = [
+const PIECES: [&[u8]; 68] = [
     b"<a>",
     b"<a>",
     b"<a>",
@@ -225,6 +225,8 @@ const PIECES: [&[u8]; 66] = [
     b"</b \n>",
     b"<s:c.d-1 y=\"\">",
     b"</s:c.d-1>",
+    b"<q' '>",
+    b"</q'>",
     b"text",
     b"longer text, longer than sixteen",
     b" longer than what is looked at in one go, which is two hundred and fifty-six bytes; therefore it is here a good \
@@ -346,6 +348,16 @@ proptest! {
     #[test]
     fn the_reader_agrees_with_a_plain_one_about_captures(document in captures()) {
         agree(&document);
+    }
+}
+
+/// A quote in a name hides the end of its end tag.
+#[test]
+fn the_reader_agrees_with_a_plain_one_about_quotes_in_names() {
+    for [start, end] in [["a' '", "a'"], ["a''", "a''"], ["a'>'", "a'>'"], ["a\" \"", "a\""], ["a'\"' '", "a'\"'"]] {
+        for behind in ["", "'>", "\">", "<b></b>'></a>"] {
+            agree(format!("<{start}>x</{end}>{behind}").as_bytes());
+        }
     }
 }
 
