@@ -53,7 +53,7 @@ fn tables(file: &str) -> Vec<Table> {
     let mut text: Vec<String> = Vec::new();
     let mut fresh = true;
     for line in file.lines() {
-        if let Some(said) = line.strip_prefix("# ").or((line == "#").then_some("")) {
+        if let Some(said) = line.strip_prefix("# ").or_else(|| (line == "#").then_some("")) {
             text.push(said.to_owned());
             fresh = true;
             continue;
@@ -213,10 +213,10 @@ fn role_reference(out: &mut String, role: Role, file: &str) {
             (name, true) => format!("### `[[{name}]]`\n\n"),
             (name, false) => format!("### `[{name}]`\n\n"),
         };
-        write!(out, "{title}{}\n", markdown(&table.text)).unwrap();
+        writeln!(out, "{title}{}", markdown(&table.text)).unwrap();
         for group in table.groups {
             let names: Vec<String> = group.keys.iter().map(|(key, ..)| format!("`{key}`")).collect();
-            write!(out, "#### {}\n\n{}\n", names.join(", "), markdown(&group.text)).unwrap();
+            writeln!(out, "#### {}\n\n{}", names.join(", "), markdown(&group.text)).unwrap();
             out.push_str("| key | default | may be |\n| --- | --- | --- |\n");
             let no_default = group.text.iter().any(|line| line.contains("No default."));
             for (key, value, commented) in group.keys {
