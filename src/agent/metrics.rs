@@ -4,10 +4,11 @@
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
-use crate::admin::series::{Table, label};
+use crate::admin::series::{Series, Table, label};
 
 label! {
     /// What became of an exchange with a client.
@@ -25,6 +26,22 @@ label! {
     }
 }
 
+label! {
+    /// What kept a client from its server's answer.
+    pub(super) enum Hindrance = "cause" {
+        /// Its own request.
+        Client = "client",
+        /// The agent: it is busy, full, or fails.
+        Agent = "agent",
+        /// A refusal that is not sealed.
+        Refused = "refused",
+        /// The way to the gateway: no answer, or none that opens.
+        Way = "way",
+        /// The opened answer, which cannot be given on.
+        Answer = "answer",
+    }
+}
+
 /// Everything that an agent counts, from its start to its end.
 #[derive(Debug)]
 pub(super) struct Metrics {
@@ -32,6 +49,9 @@ pub(super) struct Metrics {
     pub(super) outcomes: Table<(Outcome,), Counter>,
     pub(super) in_flight: Gauge,
     pub(super) received: Counter,
+    pub(super) hindrances: Table<(Hindrance,), Counter>,
+    pub(super) durations: Table<(Outcome,), Histogram>,
+    pub(super) gateway: Histogram,
 }
 
 impl Metrics {
@@ -41,6 +61,9 @@ impl Metrics {
             outcomes: Table::default(),
             in_flight: Gauge::default(),
             received: Counter::default(),
+            hindrances: Table::default(),
+            durations: Table::default(),
+            gateway: Histogram::fresh(),
         };
         let all = &mut metrics.registry;
         all.register("build", "What runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
@@ -52,6 +75,12 @@ impl Metrics {
         );
         all.register("exchanges_in_flight", "Exchanges with clients in progress", metrics.in_flight.clone());
         all.register("exchanges_received", "Exchanges with clients that began", metrics.received.clone());
+        all.register("declined", "Clients that did not get their server's answer", metrics.hindrances.clone());
+        let seconds = || Unit::Seconds;
+        let durations = metrics.durations.clone();
+        all.register_with_unit("exchange_duration", "From a request's head to its answer", seconds(), durations);
+        let gateway = metrics.gateway.clone();
+        all.register_with_unit("gateway_duration", "What the gateway took for all that was sent", seconds(), gateway);
         metrics
     }
 

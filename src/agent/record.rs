@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracing::info;
 
-use super::metrics::{Metrics, Outcome};
+use super::metrics::{Hindrance, Metrics, Outcome};
 use super::refuse::Trouble;
 use crate::seal::{Number, Reason, Sid};
 use crate::session::Device;
@@ -44,8 +44,8 @@ impl Decision {
 pub(super) struct Record {
     metrics: Arc<Metrics>,
     written: bool,
-    /// The client got an error in its server's place.
-    in_trouble: bool,
+    /// Why the client got an error in its server's place, if it did.
+    hindrance: Option<Hindrance>,
     peer: Option<SocketAddr>,
     started: Instant,
     pub(super) decision: Decision,
@@ -73,7 +73,7 @@ impl Record {
         Self {
             metrics,
             written: false,
-            in_trouble: false,
+            hindrance: None,
             peer,
             started: Instant::now(),
             decision: Decision::Declined,
@@ -97,7 +97,7 @@ impl Record {
 
     /// Notes why the client does not get its server's answer.
     pub(super) fn trouble(&mut self, trouble: &Trouble) {
-        self.in_trouble = true;
+        self.hindrance = Some(trouble.hindrance());
         self.reason = Some(trouble.reason());
         self.cause = Some(trouble.to_string());
     }
@@ -133,12 +133,19 @@ impl Drop for Record {
         let outcome = match (self.written, self.decision) {
             (false, _) if std::thread::panicking() => Outcome::Failed,
             (false, _) => Outcome::Abandoned,
-            (true, _) if self.in_trouble => Outcome::Declined,
+            (true, _) if self.hindrance.is_some() => Outcome::Declined,
             (true, Decision::Declined) => Outcome::Declined,
             (true, Decision::Repeated) => Outcome::Repeated,
             (true, Decision::Early | Decision::Sealed | Decision::Retransmitted) => Outcome::Answered,
         };
         self.metrics.outcomes.at((outcome,)).inc();
+        self.metrics.durations.at((outcome,)).observe(self.started.elapsed().as_secs_f64());
+        if let (Outcome::Declined, Some(hindrance)) = (outcome, self.hindrance) {
+            self.metrics.hindrances.at((hindrance,)).inc();
+        }
+        if self.sealed.is_some() {
+            self.metrics.gateway.observe(self.gateway.as_secs_f64());
+        }
         self.metrics.in_flight.dec();
     }
 }

@@ -7,6 +7,7 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
 use super::link::NoSeal;
+use super::metrics::Hindrance;
 use crate::crypto::RandomFailed;
 use crate::net::body::BodyError;
 use crate::net::fields;
@@ -132,6 +133,28 @@ impl Trouble {
             | Self::Answer(_)
             | Self::ForeignRespUri
             | Self::SignedRespUri => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// Whose fault it is, as far as the agent can tell.
+    pub(super) fn hindrance(&self) -> Hindrance {
+        match self {
+            Self::Method
+            | Self::MediaType
+            | Self::Coded
+            | Self::Target
+            | Self::Body(_)
+            | Self::Document(_)
+            | Self::Unsealable(_)
+            | Self::NeedsMessageLayer(_) => Hindrance::Client,
+            Self::Busy | Self::Sessions(_) | Self::Init(_) | Self::Internal => Hindrance::Agent,
+            Self::NoSeal(NoSeal::Refused(_)) => Hindrance::Refused,
+            Self::NoSeal(_) | Self::InitResponse(_) | Self::Response(_) | Self::Unopenable(_) | Self::CannotOpen => {
+                Hindrance::Way
+            }
+            Self::Plaintext(_) | Self::TooLarge | Self::Answer(_) | Self::ForeignRespUri | Self::SignedRespUri => {
+                Hindrance::Answer
+            }
         }
     }
 

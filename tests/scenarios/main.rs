@@ -20,6 +20,7 @@ mod pki;
 mod reload;
 mod report;
 mod rollout;
+mod scrape;
 #[path = "../gateway/server.rs"]
 mod server;
 mod site;

@@ -258,3 +258,61 @@ impl<K: Send + Sync + 'static> SessionStore for MemoryStore<K> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{net::IpAddr, time::Duration};
+
+    use super::*;
+    use crate::{
+        crypto::KeyId,
+        seal::Layer,
+        session::{Kid, ListedStage},
+    };
+
+    const T0: UnixTime = UnixTime(1_000);
+
+    async fn begun(store: &MemoryStore<()>, n: u8, now: UnixTime) {
+        let facts = SessionFacts {
+            sid: Sid([n; 16]),
+            layer: Layer::Message,
+            route: "/sync".into(),
+            kid: Kid::Rsa(KeyId([7; 32])),
+            source: IpAddr::from([192, 0, 2, 1]),
+            secret: None,
+        };
+        let reserved = store.reserve(facts, now).await.unwrap();
+        store.begin(reserved, Arc::new(()), false, now).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_list_has_every_living_session_once_and_in_order() {
+        let limits = Limits { second_request: Duration::from_secs(60), ..Limits::default() };
+        let store = MemoryStore::new(limits, T0);
+        let later = T0.plus(Duration::from_secs(50));
+        for n in [9, 3, 7, 1, 5] {
+            begun(&store, n, if n == 5 { T0 } else { later }).await;
+        }
+        let bench = store.accept(Sid([7; 16]), Number::new(4).unwrap(), [0; 32], later).await.unwrap();
+        // One of them has ended, though nobody has removed it yet.
+        let now = T0.plus(Duration::from_secs(70));
+        let (mut after, mut listed) = (None, Vec::new());
+        loop {
+            let page = store.list(after, 2, now).await.unwrap();
+            assert!(page.sessions.len() <= 2);
+            listed.extend(page.sessions);
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        let sids: Vec<u8> = listed.iter().map(|listed| listed.facts.sid.0[0]).collect();
+        assert_eq!(sids, [1, 3, 7, 9]);
+        assert_eq!((listed[2].stage, listed[2].highest.value()), (ListedStage::Established, 4));
+        assert_eq!((listed[3].stage, listed[3].begun), (ListedStage::Pending, later));
+        drop(bench);
+        let all = store.list(None, 4, later).await.unwrap();
+        assert_eq!((all.sessions.len(), all.next), (4, Some(Sid([7; 16]))));
+        assert!(store.list(None, 5, later).await.unwrap().next.is_none());
+    }
+}
