@@ -50,7 +50,7 @@ use crate::crypto::{RandomFailed, SecureRandom, SystemRandom};
 use crate::intake::{BindError, Intake, WindowError, bind_window};
 use crate::net::drain::Drain;
 use crate::net::server::{self, Drained, Listener, Peer, Server};
-use crate::policy::{self, AgentPolicy, Applied};
+use crate::policy::{AgentPolicy, Applied};
 use crate::seal::resp_uri::{Origin, Scheme};
 use crate::session::{DeviceKey, TimeSource, WallClock};
 
@@ -95,9 +95,10 @@ struct Shared {
     random: Arc<dyn SecureRandom>,
     sync_sessions: SyncSessions,
     device_key: DeviceKey,
+    /// For all listeners together.
+    server: Server,
     /// Places for exchanges in progress.
     in_flight: Arc<Semaphore>,
-    limits: policy::Limits,
     intake: Intake,
     fixed: Fixed,
     generation: AtomicU64,
@@ -123,13 +124,24 @@ impl Agent {
         random: Arc<dyn SecureRandom>,
     ) -> Result<Self, RunError> {
         let sync_sessions = SyncSessions::new(policy.sessions.clone());
+        let server = Server::new(server::Limits {
+            connections: policy.limits.connections,
+            connections_per_source: policy.limits.connections_per_source,
+            streams: policy.limits.streams,
+            head_bytes: policy.limits.header,
+            handshake_timeout: policy.limits.handshake_timeout,
+            handshakes: policy.limits.handshakes,
+            head_timeout: policy.limits.header_read_timeout,
+            idle_timeout: policy.limits.idle_timeout,
+            drain_timeout: policy.limits.drain,
+        });
         Ok(Self {
             shared: Arc::new(Shared {
+                server,
                 metrics: Arc::new(Metrics::new()),
                 sync_sessions,
                 device_key: DeviceKey::new(&*random)?,
                 in_flight: Arc::new(Semaphore::new(policy.limits.in_flight.min(Semaphore::MAX_PERMITS))),
-                limits: policy.limits.clone(),
                 intake: Intake::new(&policy.listeners),
                 fixed: Fixed::of(&policy),
                 generation: AtomicU64::new(1),
@@ -160,19 +172,9 @@ impl Agent {
     /// # Errors
     /// The system's, if the listener does not know its own address.
     pub async fn serve(&self, listener: Listener, drain: Drain) -> io::Result<Drained> {
-        let limits = &self.shared.limits;
         let public = own_origin(&listener)?;
-        let server = Server::new(server::Limits {
-            connections: limits.connections,
-            handshake_timeout: limits.handshake_timeout,
-            handshakes: limits.handshakes,
-            head_timeout: limits.header_read_timeout,
-            idle_timeout: limits.idle_timeout,
-            drain_timeout: limits.drain,
-            ..server::Limits::default()
-        });
         let place = Arc::new(Place { name: Arc::clone(listener.name()), public });
-        Ok(server.serve(listener, Clients { shared: Arc::clone(&self.shared), place }, drain).await)
+        Ok(self.shared.server.serve(listener, Clients { shared: Arc::clone(&self.shared), place }, drain).await)
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::forward::{Upstream, UpstreamSetupError};
 use super::keyring::Keyring;
 use super::metrics::Metrics;
+use super::rates::InitRates;
 use super::service::Lane;
 use crate::crypto::CryptoProvider;
 use crate::policy::{GatewayPolicy, Needs, Rules};
@@ -30,6 +31,8 @@ pub(super) struct Current {
     pub(super) certificate_ends: Vec<(String, UnixTime)>,
     /// Since when it is in force.
     pub(super) loaded: UnixTime,
+    /// How often init requests are taken.
+    pub(super) init_rates: Arc<InitRates>,
 }
 
 /// A server to which no connections can be set up.
@@ -50,6 +53,8 @@ impl Current {
         metrics: &Metrics,
         loaded: UnixTime,
     ) -> Result<Self, UnusableUpstream> {
+        // What has been taken stays taken.
+        let init_rates = before.map(|before| &before.init_rates).filter(|rates| rates.are_of(policy)).cloned();
         let mut lanes = Vec::with_capacity(policy.routes.len());
         for route in &policy.routes {
             let before = before.and_then(|before| before.lane(&route.path)).map(|lane| &lane.upstream);
@@ -69,6 +74,7 @@ impl Current {
             view: policy.view(),
             certificate_ends: certificate_ends(policy),
             loaded,
+            init_rates: init_rates.unwrap_or_else(|| Arc::new(InitRates::new(policy))),
         })
     }
 

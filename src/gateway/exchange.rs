@@ -25,6 +25,7 @@ use super::observe::Observed;
 use super::record::{Decision, Record};
 use super::refuse::{self, Answer};
 use super::service::{Incoming, Lane, address};
+use crate::admin::series::Label;
 use crate::crypto::KeyTransport;
 use crate::policy::{Objection, PlaintextPermit};
 use crate::seal::{
@@ -377,6 +378,11 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
         sealed: Encrypt0<InitHeader>,
         record: &mut Record,
     ) -> Result<(UnwrappedInit, Option<Early>, SessionFacts), Reason> {
+        self.current.init_rates.take(source).map_err(|limit| {
+            record.hit(limit);
+            record.cause = Some(format!("too many init requests: limits.{}", limit.value()));
+            Reason::Overloaded
+        })?;
         let layer = sealed.layer();
         let transport = transport(sealed.header());
         record.init(transport, Group::None);
@@ -391,7 +397,10 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
         let (provider, random) = (self.current.provider, Arc::clone(&self.shared.surroundings.random));
         let started = Instant::now();
         let unwrapped = self.shared.unwrapping.run(move || checked.unwrap_key(provider, &*random)).await;
-        let unwrapped = unwrapped.inspect_err(|_| record.hit(Limit::UnwrapQueue))?;
+        let unwrapped = unwrapped.inspect_err(|_| {
+            record.hit(Limit::UnwrapQueue);
+            record.cause = Some("too many private-key operations wait: limits.unwrap_queue".into());
+        })?;
         record.took(Stage::Unwrap, started.elapsed());
         let unwrapped = unwrapped.map_err(|_| Reason::Overloaded)?;
         let mut sid = Sid([0; 16]);

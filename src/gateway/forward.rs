@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, FORWARDED, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -14,9 +14,9 @@ use tokio::time::Instant;
 
 use super::record::Record;
 use crate::net::fields;
-use crate::net::tls::TrustError;
+use crate::net::tls::{Identity, Trust, TrustError};
 use crate::net::upstream::{self, AddressError, Settings, UpstreamError};
-use crate::policy::{GatewayPolicy, HostField, Route, UpstreamAddr};
+use crate::policy::{Forwarded, GatewayPolicy, HostField, Route, UpstreamAddr};
 use crate::seal::resp_uri::{self, Origin, RespUri, Scheme};
 use crate::seal::{Reason, Target};
 use crate::syncml::Document;
@@ -25,6 +25,7 @@ use crate::syncml::Document;
 pub(super) struct Upstream {
     client: upstream::Upstream,
     host: HostField,
+    forwarded: Forwarded,
     timeout: Duration,
     /// The longest answer, in bytes.
     limit: usize,
@@ -37,11 +38,14 @@ pub(super) struct Upstream {
 }
 
 /// What decides over the connections to a server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 struct Setup {
     address: String,
     connect_timeout: Duration,
     max_connections: usize,
+    queue_timeout: Duration,
+    trust: Trust,
+    identity: Option<Identity>,
 }
 
 /// A message for the server.
@@ -78,9 +82,22 @@ pub enum UpstreamSetupError {
     Trust(#[from] TrustError),
 }
 
+impl Setup {
+    fn settings(&self) -> Settings {
+        Settings {
+            connect_timeout: self.connect_timeout,
+            in_flight: self.max_connections,
+            queue_timeout: self.queue_timeout,
+            trust: self.trust.clone(),
+            identity: self.identity.clone(),
+            ..Settings::default()
+        }
+    }
+}
+
 impl Upstream {
     /// The server of a route. Connects to nothing yet. If the connections of `before` are set up alike, they are shared,
-    /// so that their number stays bounded; but not with TLS, where roots may have been replaced.
+    /// so that their number stays bounded; but not where the system's roots count, which may have been replaced.
     ///
     /// # Errors
     /// An address that HTTP cannot use, or what is missing for TLS.
@@ -95,25 +112,24 @@ impl Upstream {
             UpstreamAddr::Https { host, port } => Origin::new(Scheme::Https, host, Some(*port)).ok(),
             UpstreamAddr::Unix(_) => None,
         });
-        let settings = Settings {
-            connect_timeout: route.connect_timeout,
-            in_flight: route.max_connections,
-            ..Settings::default()
-        };
         let setup = Setup {
             address: route.upstream.to_string(),
             connect_timeout: route.connect_timeout,
             max_connections: route.max_connections,
+            queue_timeout: route.queue_timeout,
+            trust: route.upstream_tls.trust.clone(),
+            identity: route.upstream_tls.identity.clone(),
         };
-        let is_tls = matches!(route.upstream, UpstreamAddr::Https { .. });
+        let is_by_system = matches!(route.upstream, UpstreamAddr::Https { .. }) && setup.trust == Trust::System;
         let client = match before {
-            Some(before) if before.setup == setup && !is_tls => before.client.clone(),
-            _ => upstream::Upstream::new(&setup.address.parse()?, settings)?,
+            Some(before) if before.setup == setup && !is_by_system => before.client.clone(),
+            _ => upstream::Upstream::new(&setup.address.parse()?, setup.settings())?,
         };
         Ok(Self {
             client,
             setup,
             host: route.host,
+            forwarded: route.forwarded,
             timeout: route.timeout,
             limit: policy.message_limit,
             names,
@@ -142,6 +158,15 @@ impl Upstream {
         headers.extend(outbound.content_type.map(|content_type| (CONTENT_TYPE, content_type)));
         if let (HostField::Target, Some(host)) = (self.host, outbound.asked.and_then(host_of)) {
             headers.insert(HOST, host);
+        }
+        fields::strip_client(headers);
+        if let Some(client) = record.client() {
+            if self.forwarded.x_forwarded_for {
+                headers.insert("x-forwarded-for", fields::x_forwarded_for(client));
+            }
+            if self.forwarded.forwarded {
+                headers.insert(FORWARDED, fields::forwarded_for(client));
+            }
         }
         let started = Instant::now();
         let answer = self.client.send(request, started + self.timeout, self.limit).await;

@@ -24,6 +24,7 @@ mod message;
 mod metrics;
 mod observe;
 mod overview;
+mod rates;
 mod record;
 mod refuse;
 mod reload;
@@ -46,7 +47,7 @@ use crate::admin::{Access, ReloadSender, Window};
 use crate::crypto::{RandomFailed, SecureRandom, SystemRandom};
 use crate::intake::{BindError, Intake, WindowError, bind_window};
 use crate::net::drain::Drain;
-use crate::net::server::{self, Drained, Listener, Server};
+use crate::net::server::{self, Drained, Hit, Listener, Server};
 use crate::policy::{Applied, GatewayPolicy, Limits, Rollout, Store};
 use crate::seal::SessionKeys;
 use crate::session::redis::{RedisStore, StartError};
@@ -125,7 +126,7 @@ struct Shared<S> {
     surroundings: Surroundings,
     metrics: Arc<Metrics>,
     store: Stored<S>,
-    limits: Limits,
+    server: Server,
     unwrapping: Unwrapping,
     device_key: DeviceKey,
     devices: Devices,
@@ -156,11 +157,11 @@ impl<S: SessionStore<Keys = SessionKeys>> Gateway<S> {
         let current = Current::new(policy, None, &metrics, surroundings.time.now())?;
         metrics.follow(policy);
         Ok(Self {
-            shed: ShedLayer::new(policy.limits.in_flight, Arc::clone(&metrics)),
+            shed: ShedLayer::new(policy, Arc::clone(&metrics)),
             shared: Arc::new(Shared {
                 store: Stored::new(store, Arc::clone(&metrics)),
+                server: server(&policy.limits, Arc::clone(&metrics)),
                 metrics,
-                limits: policy.limits.clone(),
                 unwrapping: Unwrapping::new(policy.unwrap_queue),
                 device_key: DeviceKey::new(&*surroundings.random)?,
                 devices: remembered(&policy.rollout)?,
@@ -215,8 +216,8 @@ impl<S: SessionStore<Keys = SessionKeys>> Gateway<S> {
 
     /// Serves until it is drained.
     pub async fn serve(self, listener: Listener, drain: Drain) -> Drained {
-        let limits = &self.shared.limits;
-        let server = Server::new(server_limits(limits));
+        // All listeners together have the places that there are.
+        let server = self.shared.server.clone();
         // In the order in which a request meets them.
         let stack = ServiceBuilder::new()
             // Says no at once when all places are taken.
@@ -262,17 +263,29 @@ where
     saved.unwrap_or_else(|error| Err(std::io::Error::other(error).into()))
 }
 
-/// What a policy says of connections.
-fn server_limits(limits: &Limits) -> server::Limits {
-    server::Limits {
+/// What serves connections as the policy says, and counts those that come to a limit.
+fn server(limits: &Limits, metrics: Arc<Metrics>) -> Server {
+    let limits = server::Limits {
         connections: limits.connections,
+        connections_per_source: limits.connections_per_source,
+        streams: limits.streams,
+        head_bytes: limits.header,
         handshake_timeout: limits.handshake_timeout,
         handshakes: limits.handshakes,
         head_timeout: limits.header_read_timeout,
         idle_timeout: limits.idle_timeout,
         drain_timeout: limits.drain,
-        ..server::Limits::default()
-    }
+    };
+    Server::new(limits).observed(move |hit| {
+        metrics.hit(match hit {
+            Hit::Connections => Limit::Connections,
+            Hit::HandshakeTimeout => Limit::HandshakeTimeout,
+            Hit::Head => Limit::Header,
+            Hit::HeadTimeout => Limit::HeaderReadTimeout,
+            Hit::IdleTimeout => Limit::IdleTimeout,
+            Hit::SourceConnections => Limit::ConnectionsPerSource,
+        });
+    })
 }
 
 /// Binds what `policy` names and serves until it is drained. Wishes for a reload that come in through the window for

@@ -1,7 +1,7 @@
 //! The one line of log that an exchange gets: who, what became of it and why, sizes and times. Never contents,
 //! credentials or keys. With it the exchange is counted.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -153,6 +153,11 @@ impl Record {
     pub(super) fn declined(&mut self, declined: Declined) {
         self.decision = Decision::Declined;
         self.reason = Some(Objection::Declined(declined));
+    }
+
+    /// Who is at the other end.
+    pub(super) fn client(&self) -> Option<IpAddr> {
+        self.peer.map(|peer| peer.ip())
     }
 
     /// Notes that it is refused unseen.

@@ -23,6 +23,7 @@ use super::forward::Upstream;
 use super::ladder::{self, Asked, Foreign, Kind};
 use super::metrics::{Limit, Stage, UpstreamSeries};
 use super::record::{Decision, Record};
+use super::shed::Place;
 use super::{Gateway, discovery};
 use crate::net::body::{self, BodyError};
 use crate::net::fields;
@@ -209,8 +210,10 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
         record.received = body.len();
         // What has begun is brought to its end, whether the client is there to hear of it or not: a number that was
         // accepted is answered, and the answer kept.
+        let place = parts.extensions.get::<Place>().cloned();
         let exchange = tokio::spawn(async move {
             let address = address(&parts.extensions);
+            let _place = place;
             let response = self.answer(&lane, incoming, parts, body, &mut record).await;
             self.register(&lane, address, &record);
             finish(record, response)

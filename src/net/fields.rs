@@ -1,7 +1,11 @@
 //! Header hygiene: which fields end at this hop, what a body's type is, and the answers that we make ourselves.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, FORWARDED, HeaderMap, HeaderName, HeaderValue,
+};
 use http::{Response, StatusCode, header};
 use http_body_util::Full;
 use mediatype::MediaType;
@@ -31,6 +35,38 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     for name in named.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
     }
+}
+
+/// Whether a field claims to tell a client's address, or how it reached a proxy: `Forwarded` (RFC 7239), `X-Forwarded-*`
+/// and `X-Real-IP`.
+pub fn tells_of_client(name: &HeaderName) -> bool {
+    *name == FORWARDED || name == "x-real-ip" || name.as_str().starts_with("x-forwarded-")
+}
+
+/// Removes the fields that claim to tell a client's address: whoever sends them can write what they like.
+pub fn strip_client(headers: &mut HeaderMap) {
+    let claims: Vec<HeaderName> = headers.keys().filter(|name| tells_of_client(name)).cloned().collect();
+    for name in &claims {
+        headers.remove(name);
+    }
+}
+
+/// What `X-Forwarded-For` says of a client: its address as it is.
+pub fn x_forwarded_for(client: IpAddr) -> HeaderValue {
+    value(&client.to_canonical().to_string())
+}
+
+/// What `Forwarded` says of a client (RFC 7239, 6): an IPv6 address in brackets, and therefore quoted.
+pub fn forwarded_for(client: IpAddr) -> HeaderValue {
+    match client.to_canonical() {
+        IpAddr::V4(v4) => value(&format!("for={v4}")),
+        IpAddr::V6(v6) => value(&format!("for=\"[{v6}]\"")),
+    }
+}
+
+#[expect(clippy::expect_used, reason = "addresses are written in visible ASCII")]
+fn value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).expect("visible ASCII")
 }
 
 /// True if the body is in a content coding: `Content-Encoding` names anything but `identity`.
@@ -94,6 +130,35 @@ mod tests {
 
     fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
         fields.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn what_tells_of_the_client_is_removed_whoever_wrote_it() {
+        let mut fields = headers(&[
+            ("forwarded", "for=192.0.2.1"),
+            ("forwarded", "for=192.0.2.2"),
+            ("x-forwarded-for", "192.0.2.3"),
+            ("x-forwarded-host", "other.example"),
+            ("x-forwarded-proto", "https"),
+            ("x-real-ip", "192.0.2.4"),
+            ("x-syncml-hmac", "kept"),
+            ("x-forward", "kept"),
+        ]);
+        strip_client(&mut fields);
+        assert_eq!(fields, headers(&[("x-syncml-hmac", "kept"), ("x-forward", "kept")]));
+    }
+
+    #[test]
+    fn a_client_is_told_by_its_address() {
+        let told = |address: &str| {
+            let address = address.parse().unwrap();
+            let text = |value: HeaderValue| value.to_str().unwrap().to_owned();
+            (text(x_forwarded_for(address)), text(forwarded_for(address)))
+        };
+        let pair = |one: &str, other: &str| (one.to_owned(), other.to_owned());
+        assert_eq!(told("192.0.2.1"), pair("192.0.2.1", "for=192.0.2.1"));
+        assert_eq!(told("::ffff:192.0.2.1"), pair("192.0.2.1", "for=192.0.2.1"));
+        assert_eq!(told("2001:db8::1"), pair("2001:db8::1", "for=\"[2001:db8::1]\""));
     }
 
     #[test]

@@ -83,10 +83,14 @@ pub(super) enum Turned {
 }
 
 impl Entrance {
+    /// Whether this is a balancer, whose connections are those of others.
+    pub(super) fn is_balancer(&self, peer: Peer) -> bool {
+        self.balancers.iter().any(|net| net.contains(&peer.0.ip()))
+    }
+
     /// Whose connection it is.
     pub(super) async fn introduce(&self, io: &mut Stream, peer: Peer) -> Result<Peer, Turned> {
-        let address = peer.0.ip();
-        if !self.balancers.iter().any(|net| net.contains(&address)) {
+        if !self.is_balancer(peer) {
             return Ok(peer);
         }
         Ok(proxy_protocol::read(io).await?.map_or(peer, Peer::new))

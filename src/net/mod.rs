@@ -9,6 +9,7 @@
 //!   of few words why there is none.
 //! - [`probe`] finds out whether a server takes connections.
 //! - [`fields`] is header hygiene: fields of one hop, media types, answers made here.
+//! - [`source`] counts what each address takes up.
 //! - [`tls`] holds whom we trust, and who we are, for TLS on either side.
 //! - [`drain`] ends all of it in order.
 //!
@@ -25,6 +26,7 @@ pub mod listener;
 pub mod probe;
 mod proxy_protocol;
 pub mod server;
+pub mod source;
 pub mod tls;
 pub mod upstream;
 mod vigil;

@@ -8,6 +8,7 @@
 //! end once begun runs on a task of its own.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,26 +20,35 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
 use tower::{Service, ServiceExt};
 use tracing::{debug, info};
 
 use super::drain::{Drain, Trigger};
 use super::listener::{Entrance, Ready, Stream, Turned};
+use super::source::{Share, Shares};
 use super::tls::ClientNames;
-use super::vigil::{Verdict, Vigil, Watched};
+use super::vigil::{GRACE, Verdict, Vigil, Watched, is_wanted_after};
 
 pub use super::listener::{Listener, Peer};
 
 /// The least header limit that hyper takes, in bytes.
 const MIN_HEAD_BYTES: usize = 8192;
 
+/// HTTP/2 streams of a connection that were reset before they came to anything.
+const MAX_RESETS: usize = 20;
+
 /// What one [`Server`] grants to all its connections together, and to each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at a time; further ones wait in the system's queue until one ends. At least one is granted.
+    /// Connections at a time. For a further one, the connection is closed that has waited longest without a request; while
+    /// there is none, it waits in the system's queue. At least one is granted.
     pub connections: usize,
+    /// Connections of one [`Source`](super::source::Source) at a time; a further one is closed at once, unanswered.
+    pub connections_per_source: usize,
+    /// Requests at a time on one HTTP/2 connection.
+    pub streams: u32,
     /// Bytes of a request's head: request line and fields. 8192 at least, whatever is given; more is answered 431.
     pub head_bytes: usize,
     /// From the accept until a balancer's header and the TLS handshake are complete.
@@ -57,6 +67,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 4096,
+            connections_per_source: 1024,
+            streams: 100,
             head_bytes: 64 * 1024,
             handshake_timeout: Duration::from_secs(10),
             handshakes: 256,
@@ -65,6 +77,23 @@ impl Default for Limits {
             drain_timeout: Duration::from_secs(30),
         }
     }
+}
+
+/// Which limit a connection came to, for those who count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hit {
+    /// [`Limits::connections`]: all places are taken.
+    Connections,
+    /// [`Limits::connections_per_source`]: all of its source's are.
+    SourceConnections,
+    /// [`Limits::head_bytes`], or more fields than HTTP/1 may have here (100): answered 431.
+    Head,
+    /// [`Limits::handshake_timeout`]: closed before its first request.
+    HandshakeTimeout,
+    /// [`Limits::head_timeout`]: closed without a whole head.
+    HeadTimeout,
+    /// [`Limits::idle_timeout`]: closed between exchanges.
+    IdleTimeout,
 }
 
 /// How a [`Server`] came to its end.
@@ -84,12 +113,22 @@ struct Visitor {
 
 /// Serves connections under common [`Limits`]. Clones share the number of connections, so that several listeners can
 /// be served together.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Server {
     limits: Limits,
     slots: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
+    shares: Shares,
+    /// Asks the connection that has waited longest without a request for its slot.
+    wanted: Arc<Notify>,
     http: Arc<auto::Builder<TokioExecutor>>,
+    observer: Arc<dyn Fn(Hit) + Send + Sync>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("limits", &self.limits).field("slots", &self.slots).finish_non_exhaustive()
+    }
 }
 
 impl Server {
@@ -105,15 +144,30 @@ impl Server {
             .half_close(true)
             // Clients on old phones compare field names byte by byte, as they are written in RFC 2616.
             .title_case_headers(true);
-        http.http2().max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX));
+        http.http2()
+            .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
+            .max_concurrent_streams(limits.streams)
+            // Streams that are begun and reset at once, by the other side or for its faults, until it is told to go
+            // away: work for us, and none for whoever sends them.
+            .max_pending_accept_reset_streams(MAX_RESETS)
+            .max_local_error_reset_streams(MAX_RESETS);
         let slots = limits.connections.clamp(1, Semaphore::MAX_PERMITS);
         let handshakes = limits.handshakes.clamp(1, Semaphore::MAX_PERMITS);
         Self {
             limits,
             slots: Arc::new(Semaphore::new(slots)),
             handshakes: Arc::new(Semaphore::new(handshakes)),
+            shares: Shares::new(limits.connections_per_source),
+            wanted: Arc::new(Notify::new()),
             http: Arc::new(http),
+            observer: Arc::new(|_| ()),
         }
+    }
+
+    /// Tells `observer` whenever a connection comes to a limit.
+    #[must_use]
+    pub fn observed(self, observer: impl Fn(Hit) + Send + Sync + 'static) -> Self {
+        Self { observer: Arc::new(observer), ..self }
     }
 
     /// Accepts from `listener` and hands every request to a clone of `service`, until `drain` says to end. Then it
@@ -126,7 +180,7 @@ impl Server {
     {
         let connections = Trigger::new();
         loop {
-            let ((io, peer), slot) = tokio::select! {
+            let (io, peer, share, slot) = tokio::select! {
                 biased;
                 () = drain.draining() => break,
                 next = self.next(&listener) => next,
@@ -135,7 +189,9 @@ impl Server {
             let entrance = listener.entrance();
             tokio::spawn(async move {
                 // Off the loop: who is slow here keeps nobody else from being accepted.
-                if let Some((io, visitor)) = server.admit(&entrance, io, peer, &drain).await {
+                if let Some((io, visitor)) = server.admit(&entrance, io, peer, &drain).await
+                    && let Some(_share) = share.or_else(|| server.share(visitor.peer))
+                {
                     server.serve_connection(io, visitor, service, &drain).await;
                 }
                 drop(slot);
@@ -155,12 +211,43 @@ impl Server {
         Drained::Forced
     }
 
-    /// A connection, and the slot that it takes up. One without a slot waits here, and all behind it in the system's
+    /// A connection, the share of its source's that it takes up if its source is known, and the slot. One without a slot waits here, and all behind it in the system's
     /// queue; were the slot taken first, a listener that nobody calls would keep it from others.
-    async fn next(&self, listener: &Listener) -> ((Stream, Peer), Option<OwnedSemaphorePermit>) {
-        let accepted = listener.accept().await;
-        // The semaphore is never closed.
-        (accepted, Arc::clone(&self.slots).acquire_owned().await.ok())
+    async fn next(&self, listener: &Listener) -> (Stream, Peer, Option<Share>, Option<OwnedSemaphorePermit>) {
+        let entrance = listener.entrance();
+        let (io, peer, share) = loop {
+            let (io, peer) = listener.accept().await;
+            if entrance.is_balancer(peer) {
+                break (io, peer, None);
+            }
+            // First of all, so that those over the share of their source take nothing from others.
+            if let Some(share) = self.share(peer) {
+                break (io, peer, Some(share));
+            }
+        };
+        let slots = Arc::clone(&self.slots);
+        if let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
+            return (io, peer, share, Some(slot));
+        }
+        (self.observer)(Hit::Connections);
+        loop {
+            self.wanted.notify_one();
+            // Other listeners may be asking, too, and are told as one.
+            if let Ok(slot) = timeout(GRACE, Arc::clone(&slots).acquire_owned()).await {
+                // The semaphore is never closed.
+                return (io, peer, share, slot.ok());
+            }
+        }
+    }
+
+    /// The share of a source's connections that this one takes up.
+    fn share(&self, peer: Peer) -> Option<Share> {
+        let share = self.shares.take(peer.0.ip());
+        if share.is_none() {
+            debug!(peer = %peer.0, "closed: its source has all the connections that it may have");
+            (self.observer)(Hit::SourceConnections);
+        }
+        share
     }
 
     /// What becomes of a connection before its first request. `None` if it does not come to one.
@@ -174,9 +261,13 @@ impl Server {
             entered = timeout(self.limits.handshake_timeout, entering) => match entered {
                 Ok(Ok(entered)) => return Some(entered),
                 Ok(Err(turned)) => turned.to_string(),
-                Err(_) => "it was not ready for a request in time".to_owned(),
+                Err(_) => {
+                    (self.observer)(Hit::HandshakeTimeout);
+                    "it was not ready for a request in time".to_owned()
+                }
             },
             // It has asked for nothing yet.
+            () = is_wanted_after(Instant::now() + GRACE, &self.wanted) => "its place is wanted".to_owned(),
             () = drain.draining() => return None,
         };
         info!(peer = %peer.0, cause, "connection turned away");
@@ -211,15 +302,30 @@ impl Server {
             tokio::select! {
                 served = connection.as_mut() => {
                     if let Err(error) = served {
+                        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse_too_large) {
+                            (self.observer)(Hit::Head);
+                        }
                         debug!(peer = %peer.0, error, "connection");
                     }
                     return;
                 }
                 () = drain.draining(), if !leaving => {}
                 () = drain.ending() => return,
-                verdict = vigil.expired() => if verdict == Verdict::Overdue {
-                    debug!(peer = %peer.0, "closed for want of a request");
-                    return;
+                verdict = vigil.expired(&self.wanted) => match verdict {
+                    Verdict::Idle if !leaving => (self.observer)(Hit::IdleTimeout),
+                    Verdict::Idle => {}
+                    Verdict::Unwanted { in_head: false } => debug!(peer = %peer.0, "closed for another connection"),
+                    Verdict::Unwanted { in_head: true } => {
+                        debug!(peer = %peer.0, "closed for another connection");
+                        return;
+                    }
+                    Verdict::Overdue => {
+                        debug!(peer = %peer.0, "closed for want of a request");
+                        if !leaving {
+                            (self.observer)(Hit::HeadTimeout);
+                        }
+                        return;
+                    }
                 }
             }
             leaving = true;

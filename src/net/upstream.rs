@@ -177,6 +177,7 @@ fn turns_us_away(error: &(dyn Error + 'static)) -> bool {
                     | Alert::CertificateRequired
                     | Alert::CertificateRevoked
                     | Alert::CertificateUnknown
+                    | Alert::DecryptError
                     | Alert::HandshakeFailure
                     | Alert::UnknownCA
                     | Alert::UnsupportedCertificate

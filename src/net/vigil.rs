@@ -1,4 +1,4 @@
-//! Watches one accepted connection and tells when it has waited long enough.
+//! Watches one accepted connection and tells when it has waited long enough, or too long for there to be others.
 //!
 //! hyper's own timer for the header also runs while a kept-alive connection is idle, and does not run before the
 //! first bytes have told the HTTP version. So the watch is kept here, by one rule for all versions:
@@ -22,6 +22,10 @@ use tokio::time::{Instant, sleep_until};
 /// How long a peer that was told of the end has for its own part in it (HTTP/2 answers a ping first).
 const LINGER: Duration = Duration::from_secs(5);
 
+/// How long a connection may wait for a request before another can take its place: who has just come, or has just been
+/// answered, is about to say something.
+pub(super) const GRACE: Duration = Duration::from_millis(500);
+
 /// What to do with a connection whose time is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -29,6 +33,8 @@ pub(super) enum Verdict {
     Idle,
     /// Half a header, or no goodbye from the other side: close.
     Overdue,
+    /// Nothing is in flight, and its place is wanted for another connection: say goodbye, or close if a head is due.
+    Unwanted { in_head: bool },
 }
 
 /// The watch over one connection.
@@ -78,21 +84,27 @@ impl Vigil {
         self.changed.notify_one();
     }
 
-    /// Waits until the connection's time is over. Forgets nothing when dropped.
-    pub(super) async fn expired(&self) -> Verdict {
+    /// Waits until the connection's time is over, or it is the one that has waited longest without an exchange when
+    /// `wanted` is notified. Forgets nothing when dropped.
+    pub(super) async fn expired(&self, wanted: &Notify) -> Verdict {
         loop {
             let Some((due, _)) = self.due() else {
                 self.changed.notified().await;
                 continue;
             };
-            tokio::select! {
-                () = sleep_until(due) => {}
-                () = self.changed.notified() => {}
-            }
-            if let Some((due, verdict)) = self.due()
-                && due <= Instant::now()
-            {
-                return verdict;
+            let waits_since = self.waits_since();
+            // Of those that wait for it, the first is notified first.
+            let is_wanted = tokio::select! {
+                () = sleep_until(due) => false,
+                () = self.changed.notified() => false,
+                () = is_wanted_after(waits_since + GRACE, wanted) => true,
+            };
+            match self.due() {
+                Some((due, verdict)) if due <= Instant::now() => return verdict,
+                Some((_, verdict)) if is_wanted => return Verdict::Unwanted { in_head: verdict == Verdict::Overdue },
+                // An exchange has begun meanwhile: it is another's turn.
+                None if is_wanted => wanted.notify_one(),
+                _ => {}
             }
         }
     }
@@ -105,6 +117,11 @@ impl Vigil {
             None if state.leaving => Some((state.used + LINGER, Verdict::Overdue)),
             None => Some((state.used + self.idle_timeout, Verdict::Idle)),
         }
+    }
+
+    fn waits_since(&self) -> Instant {
+        let state = self.state();
+        state.head_since.unwrap_or(state.used)
     }
 
     fn has_read(&self) {
@@ -124,6 +141,12 @@ impl Vigil {
         // Nothing is left half-written when a holder panics: every field stands for itself.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Waits until somebody asks for a place, from `at` on.
+pub(super) async fn is_wanted_after(at: Instant, wanted: &Notify) {
+    sleep_until(at).await;
+    wanted.notified().await;
 }
 
 /// One exchange in flight.

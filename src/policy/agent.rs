@@ -143,7 +143,7 @@ impl AgentPolicy {
         section.finish();
 
         let mut section = root.section("limits");
-        let (limits, message_limit) = Limits::read(&mut section);
+        let (limits, message_limit) = Limits::read(&mut section, 1024);
         section.finish();
 
         let admin =

@@ -10,6 +10,7 @@ use super::fault::{Cause, Conflict};
 use super::reader::{Section, Setting};
 use super::value::{boolean, choice, count, duration, list, nonempty_list, size, text};
 use crate::crypto::{self, Algorithm, CryptoProvider, NamedGroup};
+use crate::net::fields;
 use crate::syncml::{Form, MediaType};
 
 /// What is used and allowed of cryptography, from `[crypto]`.
@@ -56,8 +57,14 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// How long a connection may be silent between exchanges.
     pub idle_timeout: Duration,
-    /// Open connections.
+    /// The longest header of a request, in bytes.
+    pub header: usize,
+    /// Open connections; for a further one, one without a request is closed.
     pub connections: usize,
+    /// Open connections of one source address (IPv6: of one /64); a further one is closed at once.
+    pub connections_per_source: usize,
+    /// Requests in progress on one HTTP/2 connection.
+    pub streams: u32,
     /// Exchanges in progress; more are answered `overloaded`.
     pub in_flight: usize,
     /// How long exchanges in progress may go on after the process was told to end.
@@ -65,8 +72,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Reads what both roles have; and the message limit.
-    pub(super) fn read(section: &mut Section<'_>) -> (Self, usize) {
+    /// Reads what both roles have; and the message limit. `connections_per_source` is for where nothing is said of it.
+    pub(super) fn read(section: &mut Section<'_>, connections_per_source: usize) -> (Self, usize) {
         let hour = Duration::from_secs(3600);
         let mut within =
             |key, seconds| section.or(key, Duration::from_secs(seconds), duration(Duration::from_millis(100)..=hour));
@@ -75,23 +82,27 @@ impl Limits {
         let body_timeout = within("body_timeout", 60);
         let idle_timeout = within("idle_timeout", 75);
         let drain = within("drain", 30);
+        let header = section.or("header", 64 << 10, size(8 << 10..=1 << 20));
         let connections = section.or("connections", 1024, count(1..=1_000_000));
+        let connections_per_source = section.or("connections_per_source", connections_per_source, count(1..=1_000_000));
+        let streams = section.or("streams", 100, count(1..=10_000)) as u32;
         let handshakes = section.or("handshakes", 256, count(1..=100_000));
         let in_flight = section.or("in_flight", 256, count(1..=1_000_000));
         let message = section.or("message", 16 << 20, size(4 << 10..=1 << 30));
-        (
-            Self {
-                handshake_timeout,
-                handshakes,
-                header_read_timeout,
-                body_timeout,
-                idle_timeout,
-                connections,
-                in_flight,
-                drain,
-            },
-            message,
-        )
+        let limits = Self {
+            handshake_timeout,
+            handshakes,
+            header_read_timeout,
+            body_timeout,
+            idle_timeout,
+            header,
+            connections,
+            connections_per_source,
+            streams,
+            in_flight,
+            drain,
+        };
+        (limits, message)
     }
 }
 
@@ -163,7 +174,7 @@ pub(super) fn watch(mut section: Section<'_>) -> bool {
     watch
 }
 
-/// Header fields that describe the connection or the body, and Host: never taken into a seal.
+/// Header fields that describe the connection, the body or the client's address, and Host: never taken into a seal.
 const NEVER_SEALED: &[&str] = &[
     "accept-encoding",
     "connection",
@@ -172,7 +183,6 @@ const NEVER_SEALED: &[&str] = &[
     "content-type",
     "date",
     "expect",
-    "forwarded",
     "host",
     "keep-alive",
     "location",
@@ -188,10 +198,10 @@ const NEVER_SEALED: &[&str] = &[
 
 /// Names of header fields that are sealed besides the protocol's.
 pub(super) fn extra_headers(setting: &Setting<'_>) -> Option<Vec<String>> {
-    let allowed = "a header field name in lower case that is not about the connection, the body or the host";
+    let allowed = "a header field name in lower case that is not about the connection, the body, the client's address or the host";
     let name = |name: &str| {
-        let token = HeaderName::from_lowercase(name.as_bytes()).is_ok();
-        (token && !NEVER_SEALED.contains(&name)).then(|| name.to_owned())
+        let header = HeaderName::from_lowercase(name.as_bytes()).ok()?;
+        (!NEVER_SEALED.contains(&name) && !fields::tells_of_client(&header)).then(|| name.to_owned())
     };
     list(allowed, text(allowed, name))(setting)
 }

@@ -254,6 +254,9 @@ pub enum Conflict {
     /// A key of earlier versions, by the way that it is written now.
     #[error("this is less safe than it would be by itself, and stands in a table of such keys now; allowed: {0}")]
     IsDangerous(&'static str),
+    /// TLS is set up toward a server that is reached without.
+    #[error("these are about TLS to the server; allowed with upstream = \"https://HOST[:PORT]\" only")]
+    TlsWithoutHttps,
     /// A pin without the key.
     #[error(
         "a pin alone cannot wrap a session key; missing: agent.key, a file with the gateway's public key. Take the .pub.pem that \

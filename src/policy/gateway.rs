@@ -1,6 +1,7 @@
 //! What a gateway does: `[gateway]`, `[early]`, `[sessions]`, `[[route]]` and `[[rule]]`.
 
 use std::net::Ipv4Addr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ use super::rollout::Rollout;
 use super::rules::{Plaintext, Rules};
 use super::secrets::{self, Secret};
 use super::store::Store;
-use super::tls::{self, ClientPattern};
-use super::value::{boolean, choice, count, duration, list, nonempty_list, size, text};
+use super::tls::{self, ClientPattern, UpstreamTls};
+use super::value::{boolean, choice, count, duration, list, nonempty_list, rate, size, text};
 use super::view::FileDigest;
 use crate::crypto::{Algorithm, CryptoProvider, KeyTransport, NamedGroup};
 use crate::net::tls::ClientNames;
@@ -61,6 +62,12 @@ pub struct GatewayPolicy {
     pub message_limit: usize,
     /// Bounds on connections and exchanges.
     pub limits: Limits,
+    /// Exchanges in progress for one source address (IPv6: for one /64); more are answered `overloaded`.
+    pub in_flight_per_source: usize,
+    /// Init requests; more are answered `overloaded`.
+    pub init_rate: Rate,
+    /// Init requests of one source address (IPv6: of one /64).
+    pub init_rate_per_source: Rate,
     /// Private-key operations that may wait; more are answered `overloaded`.
     pub unwrap_queue: usize,
     /// The routes, at least one, the longest path first.
@@ -81,6 +88,52 @@ pub struct GatewayPolicy {
     pub watch: bool,
     /// The files and directories that it names and is made from.
     pub files: Vec<PathBuf>,
+}
+
+/// How often something may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// The time between two, in the long run.
+    pub interval: Duration,
+    /// How many may happen at once after a quiet time.
+    pub burst: NonZeroU32,
+}
+
+impl Rate {
+    fn read(section: &mut Section<'_>, keys: (&'static str, &'static str), default: (Duration, usize)) -> Self {
+        let interval = section.or(keys.0, default.0, rate);
+        let burst = section.or(keys.1, default.1, count(1..=1_000_000));
+        // The range of a count is within that of the type.
+        Self { interval, burst: u32::try_from(burst).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN) }
+    }
+}
+
+/// Which fields tell the server the client's address. Those that came with a request never reach it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forwarded {
+    /// `X-Forwarded-For`.
+    pub x_forwarded_for: bool,
+    /// `Forwarded` (RFC 7239).
+    pub forwarded: bool,
+}
+
+impl Forwarded {
+    const ALL: [Self; 4] = [
+        Self { x_forwarded_for: false, forwarded: false },
+        Self { x_forwarded_for: true, forwarded: false },
+        Self { x_forwarded_for: false, forwarded: true },
+        Self { x_forwarded_for: true, forwarded: true },
+    ];
+
+    /// Its name in policies.
+    pub const fn name(self) -> &'static str {
+        match (self.x_forwarded_for, self.forwarded) {
+            (false, false) => "none",
+            (true, false) => "x-forwarded-for",
+            (false, true) => "forwarded",
+            (true, true) => "both",
+        }
+    }
 }
 
 /// What Host says to the legacy server.
@@ -121,6 +174,12 @@ pub struct Route {
     pub extra_types: Vec<(String, Form)>,
     /// Connections to the server.
     pub max_connections: usize,
+    /// How long a request waits for one of them to be free; then it is answered `overloaded`.
+    pub queue_timeout: Duration,
+    /// Whose certificates count, where the server is reached by TLS, and what is shown to it.
+    pub upstream_tls: UpstreamTls,
+    /// How it is told the client's address.
+    pub forwarded: Forwarded,
 }
 
 impl GatewayPolicy {
@@ -175,7 +234,11 @@ impl GatewayPolicy {
         section.finish();
 
         let mut section = root.section("limits");
-        let (limits, message_limit) = Limits::read(&mut section);
+        let (limits, message_limit) = Limits::read(&mut section, 256);
+        let in_flight_per_source = section.or("in_flight_per_source", 128, count(1..=1_000_000));
+        let init_rate = Rate::read(&mut section, ("init_rate", "init_burst"), (SECOND / 200, 400));
+        let keys = ("init_rate_per_source", "init_burst_per_source");
+        let init_rate_per_source = Rate::read(&mut section, keys, (SECOND / 20, 100));
         let unwrap_queue = section.or("unwrap_queue", 64, count(1..=100_000));
         section.finish();
 
@@ -226,6 +289,9 @@ impl GatewayPolicy {
             store: store?,
             message_limit,
             limits,
+            in_flight_per_source,
+            init_rate,
+            init_rate_per_source,
             unwrap_queue,
             dangers: dangers.collect(),
             routes,
@@ -283,6 +349,7 @@ impl Keyed {
 pub(super) const ORIGIN_ALLOWED: &str =
     "\"http://HOST[:PORT]\" or \"https://HOST[:PORT]\", without user, path or query";
 
+const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -333,6 +400,17 @@ impl Route {
         let timeout = section.or("timeout", Duration::from_secs(120), duration(SECOND..=HOUR));
         let connect_timeout = section.or("connect_timeout", Duration::from_secs(5), duration(SECOND..=HOUR));
         let max_connections = section.or("max_connections", 64, count(1..=100_000));
+        let queue_timeout = section.or("queue_timeout", Duration::from_secs(5), duration(MILLISECOND..=HOUR));
+        let upstream_tls = UpstreamTls::read(section);
+        if matches!(upstream, Some(UpstreamAddr::Http { .. } | UpstreamAddr::Unix(_))) {
+            for key in ["upstream_ca", "upstream_certificate", "upstream_key"] {
+                if section.has(key) {
+                    section.report(key, Cause::Conflict(Conflict::TlsWithoutHttps));
+                }
+            }
+        }
+        let none = Forwarded { x_forwarded_for: false, forwarded: false };
+        let forwarded = section.or("forwarded", none, choice(&Forwarded::ALL, Forwarded::name));
         let extra_headers = section.or("extra_headers", Vec::new(), common::extra_headers);
         let extra_types = section.or("extra_types", Vec::new(), common::extra_types);
         let path = path?;
@@ -350,6 +428,9 @@ impl Route {
             extra_headers,
             extra_types,
             max_connections,
+            queue_timeout,
+            upstream_tls,
+            forwarded,
         })
     }
 }

@@ -20,6 +20,9 @@ use crate::session::UnixTime;
 /// No key file is longer, in bytes.
 const LONGEST: u64 = 64 << 10;
 
+/// No file of certificates is longer, in bytes.
+const LONGEST_BUNDLE: u64 = 4 << 20;
+
 /// One of a gateway's RSA keys, ready to unwrap.
 #[derive(Clone)]
 pub struct Recipient {
@@ -146,6 +149,15 @@ fn public_key(file: &Path) -> Result<RsaPublicKey, Cause> {
 
 /// The text of a small regular file, and who can use it.
 pub(super) fn read(file: &Path) -> Result<(Zeroizing<String>, Access), Cause> {
+    read_up_to(file, LONGEST)
+}
+
+/// The text of a regular file that may hold as many certificates as a system's roots.
+pub(super) fn read_bundle(file: &Path) -> Result<Zeroizing<String>, Cause> {
+    read_up_to(file, LONGEST_BUNDLE).map(|(text, _)| text)
+}
+
+fn read_up_to(file: &Path, longest: u64) -> Result<(Zeroizing<String>, Access), Cause> {
     let read = || -> io::Result<_> {
         // Before opening, because to open a pipe may take for ever.
         if !file.metadata()?.is_file() {
@@ -155,9 +167,9 @@ pub(super) fn read(file: &Path) -> Result<(Zeroizing<String>, Access), Cause> {
         let metadata = handle.metadata()?;
         let access = Access { owner: metadata.uid(), mode: metadata.mode() & 0o7777 };
         // One allocation, so that no copy of a key stays behind in one that was outgrown.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST as usize + 1));
-        handle.take(LONGEST + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > LONGEST {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(longest as usize + 1));
+        handle.take(longest + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > longest {
             return Err(io::Error::other("longer than any key file"));
         }
         let text = std::str::from_utf8(&bytes).map_err(|_| io::Error::other("not a text file"))?;

@@ -47,7 +47,7 @@ pub use dangerous::Danger;
 pub use devices::Devices;
 pub use edit::{EditError, activate_key, key_files, retire_keys};
 pub use fault::{Cause, Conflict, Fault, Faults, Place};
-pub use gateway::{GatewayPolicy, HostField, Route};
+pub use gateway::{Forwarded, GatewayPolicy, HostField, Rate, Route};
 pub use keys::{Recipient, read_public_half};
 pub use listener::{ListenAddr, Listener, is_public};
 pub use objection::{Declined, Objection};
@@ -56,7 +56,7 @@ pub use rollout::Rollout;
 pub use rules::{Decision, Ending, Miss, Plaintext, PlaintextPermit, Rule, Rules, Subject};
 pub use secrets::{SECRET_SUFFIX, Secret};
 pub use store::Store;
-pub use tls::{ClientPattern, ListenerTls};
+pub use tls::{ClientPattern, ListenerTls, UpstreamTls};
 pub use value::parse_duration;
 pub use view::FileDigest;
 

@@ -21,7 +21,7 @@ const SMALL_GATEWAY: &str = "version = 1\n[gateway]\nkeys = 'gateway.pem'\n\
 const SMALL_AGENT: &str =
     "version = 1\n[agent]\ngateway = 'http://gateway.example.org:8080/sync'\nkey = 'gateway.pub.pem'\n";
 
-/// A directory with a key pair and a secret under the names of the documented files, and a second pair.
+/// A directory with a key pair, a secret and certificates under the names of the documented files, and a second pair.
 fn keys() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (source, name) in [("pkcs8.pem", "gateway"), ("exponent-3.pem", "other")] {
@@ -29,6 +29,13 @@ fn keys() -> TempDir {
         let public = RsaPrivateKey::from_pem(&pem).unwrap().public().to_pem();
         fs::write(dir.path().join(format!("{name}.pem")), pem).unwrap();
         fs::write(dir.path().join(format!("{name}.pub.pem")), public).unwrap();
+        set_mode(&dir, &format!("{name}.pem"), 0o600);
+    }
+    let made = rcgen::generate_simple_self_signed(["client".to_owned()]).unwrap();
+    for (name, pem) in
+        [("server-ca", made.cert.pem()), ("client", made.cert.pem()), ("client-key", made.signing_key.serialize_pem())]
+    {
+        fs::write(dir.path().join(format!("{name}.pem")), pem).unwrap();
         set_mode(&dir, &format!("{name}.pem"), 0o600);
     }
     fs::create_dir(dir.path().join("secrets")).unwrap();
@@ -140,7 +147,9 @@ fn the_documented_gateway_says_what_leaving_out_means() {
     assert_eq!(meant(GATEWAY), small);
     if cfg!(feature = "aws-lc") {
         assert_eq!(meant(&uncommented(GATEWAY, false)), small);
-        gateway_in(&dir, &uncommented(GATEWAY, true)).unwrap();
+        // Some examples are about servers with TLS.
+        let examples = uncommented(GATEWAY, true).replace("http://127.0.0.1:9080", "https://127.0.0.1:9080");
+        gateway_in(&dir, &examples).unwrap();
     }
 }
 
@@ -223,6 +232,13 @@ fn a_gateway_comes_out_as_it_was_written() {
         [limits]
         message = "300 kB"
         unwrap_queue = 3
+        header = "8 KiB"
+        connections_per_source = 5
+        streams = 7
+        in_flight_per_source = 6
+        init_rate = "90/min"
+        init_burst = 9
+        init_rate_per_source = "2/h"
         [log]
         format = "json"
         filter = "warn,syncseal::seal=debug"
@@ -255,6 +271,12 @@ fn a_gateway_comes_out_as_it_was_written() {
     assert_eq!(policy.sessions.idle, Duration::from_secs(90));
     assert_eq!(policy.sessions.stored_responses, 1_000_000);
     assert_eq!((policy.message_limit, policy.unwrap_queue), (300_000, 3));
+    let limits = &policy.limits;
+    assert_eq!((limits.header, limits.connections_per_source, limits.streams), (8192, 5, 7));
+    assert_eq!(policy.in_flight_per_source, 6);
+    let rate = |interval, burst| Rate { interval, burst: std::num::NonZeroU32::new(burst).unwrap() };
+    assert_eq!(policy.init_rate, rate(Duration::from_secs(60) / 90, 9));
+    assert_eq!(policy.init_rate_per_source, rate(Duration::from_secs(1800), 100));
     assert_eq!(policy.log.format, LogFormat::Json);
     assert_eq!(policy.log.filter, "warn,syncseal::seal=debug".parse().unwrap());
 
@@ -364,6 +386,51 @@ fn each_kind_of_wrong_value_is_told() {
         (route("targets = ['/a/../b']"), "p.toml:7:12: route[0].targets[0]: found \"/a/../b\"", &["dot segment"]),
         (route("extra_headers = ['Accept']"), "p.toml:7:18: route[0].extra_headers[0]: found \"Accept\"", &["lower"]),
         (route("extra_headers = ['host']"), "p.toml:7:18: route[0].extra_headers[0]: found \"host\"", &[]),
+        (
+            route("extra_headers = ['forwarded']"),
+            "p.toml:7:18: route[0].extra_headers[0]: found",
+            &["client's address"],
+        ),
+        (route("extra_headers = ['x-forwarded-for']"), "p.toml:7:18: route[0].extra_headers[0]: found", &[]),
+        (
+            route("forwarded = 'all'"),
+            "p.toml:7:13: route[0].forwarded: found \"all\"; allowed: \"none\"",
+            &["\"both\""],
+        ),
+        (
+            route("upstream_ca = 'server-ca.pem'"),
+            "p.toml:7:15: route[0].upstream_ca: these are about TLS",
+            &["https://"],
+        ),
+        (
+            route("upstream_certificate = 'client.pem'").replace("http:", "https:"),
+            "p.toml:4:1: route[0].upstream_key: missing; allowed: the file of the certificate's private key",
+            &[],
+        ),
+        (
+            route("upstream_key = 'client-key.pem'").replace("http:", "https:"),
+            "p.toml:4:1: route[0].upstream_certificate: missing; allowed: a file with a certificate",
+            &[],
+        ),
+        (
+            route("upstream_ca = 'gateway.pem'").replace("http:", "https:"),
+            "p.toml:7:15: route[0].upstream_ca: gateway.pem: there is no certificate in it",
+            &[],
+        ),
+        (
+            route("upstream_certificate = 'client.pem'\nupstream_key = 'gateway.pem'").replace("http:", "https:"),
+            "p.toml:7:24: route[0].upstream_certificate: client.pem: the private key does not belong",
+            &[],
+        ),
+        (
+            route("[limits]\ninit_rate = 20"),
+            "p.toml:8:13: limits.init_rate: found 20; allowed: a rate from \"1/h\"",
+            &[],
+        ),
+        (route("[limits]\ninit_rate = '0/s'"), "p.toml:8:13: limits.init_rate: found \"0/s\"", &["1000000/s"]),
+        (route("[limits]\ninit_rate = '5/d'"), "p.toml:8:13: limits.init_rate: found \"5/d\"", &["(s, min, h)"]),
+        (route("[limits]\ninit_burst = 0"), "p.toml:8:14: limits.init_burst: found 0", &["from 1 to 1000000"]),
+        (route("[limits]\nheader = '4 kB'"), "p.toml:8:10: limits.header: found \"4 kB\"", &["\"8 KiB\" to \"1 MiB\""]),
         (route("extra_types = { a = 'xml' }"), "p.toml:7:21: route[0].extra_types.\"a\": found \"a\"", &[]),
         (route("timeout = 1.5"), "p.toml:7:11: route[0].timeout: found 1.5, a number without a unit", &[]),
         (route("timeout = '30'"), "p.toml:7:11: route[0].timeout: found \"30\", a number without a unit", &[]),

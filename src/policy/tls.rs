@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::fault::{Cause, Conflict};
 use super::keys;
-use super::reader::Setting;
+use super::reader::{Section, Setting};
 use super::value::choice;
 use crate::net::tls::{ClientAuth, ClientNames, Identity, IdentityError, ServerTls, Trust};
 
@@ -21,6 +21,19 @@ pub struct ListenerTls {
     pub client_ca: Option<PathBuf>,
     /// What is in the files.
     pub tls: ServerTls,
+}
+
+/// The TLS toward a route's server, whose name in its certificate must be that of its address.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UpstreamTls {
+    /// The file of the certificates that the server's must lead to, if not to the system's.
+    pub ca: Option<PathBuf>,
+    /// The file of the certificate that is shown to a server that asks for one, with its chain.
+    pub certificate: Option<PathBuf>,
+    /// What is in the first.
+    pub trust: Trust,
+    /// What is in the second, with its private key.
+    pub identity: Option<Identity>,
 }
 
 /// A pattern of names of clients.
@@ -125,6 +138,29 @@ impl ListenerTls {
     }
 }
 
+impl UpstreamTls {
+    /// Reads it from the keys of a route.
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let ca =
+            section.find("upstream_ca").and_then(|setting| Some((keys::path(&setting, CA_ALLOWED)?, trust(&setting)?)));
+        let certificate = section.find("upstream_certificate");
+        let key_setting = section.find("upstream_key");
+        if certificate.is_some() && key_setting.is_none() {
+            section.report("upstream_key", Cause::Missing { allowed: KEY_ALLOWED.to_owned() });
+        }
+        if certificate.is_none() && key_setting.is_some() {
+            section.report("upstream_certificate", Cause::Missing { allowed: CERTIFICATE_ALLOWED.to_owned() });
+        }
+        let shown = certificate.zip(key_setting.as_ref().and_then(key)).and_then(|(setting, (_, key))| {
+            let (file, pem) = read_file(&setting, CERTIFICATE_ALLOWED)?;
+            Some((identity(&setting, &file, &pem, &key)?, file))
+        });
+        let (ca, trust) = ca.unzip();
+        let (identity, certificate) = shown.unzip();
+        Self { ca, certificate, trust: trust.unwrap_or_default(), identity }
+    }
+}
+
 /// The file of a private key, and what is in it.
 fn key(setting: &Setting<'_>) -> Option<(PathBuf, zeroize::Zeroizing<String>)> {
     let file = keys::path(setting, KEY_ALLOWED)?;
@@ -165,7 +201,8 @@ const fn remedy(error: &IdentityError) -> &'static str {
 
 /// Reads whose certificates count.
 fn trust(setting: &Setting<'_>) -> Option<Trust> {
-    let (file, pem) = read_file(setting, CA_ALLOWED)?;
+    let file = keys::path(setting, CA_ALLOWED)?;
+    let pem = keys::read_bundle(&file).map_or_else(|cause| setting.report(cause), Some)?;
     Trust::from_pem(pem.as_bytes()).map_or_else(
         |error| {
             let remedy = "put a file of PEM certificates there";

@@ -83,6 +83,21 @@ fn in_smallest(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
+/// A rate such as `20/s`, as the time between two of what it counts.
+pub(super) fn rate(setting: &Setting<'_>) -> Option<Duration> {
+    const UNITS: &[(&str, u64)] = &[("s", 1), ("min", 60), ("h", 3600)];
+    let read = |text: &str| {
+        let (number, unit) = text.split_once('/')?;
+        let (_, seconds) = UNITS.iter().find(|(name, _)| *name == unit.trim())?;
+        let number: u32 = number.trim().parse().ok()?;
+        (1..=MOST_OF_RATE).contains(&number).then(|| Duration::from_secs(*seconds) / number)
+    };
+    text(format!("a rate from \"1/h\" to \"{MOST_OF_RATE}/s\" (s, min, h)"), read)(setting)
+}
+
+/// The greatest number of a rate.
+const MOST_OF_RATE: u32 = 1_000_000;
+
 /// Reads a duration as policies write it, such as `30 d`.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     in_smallest(text.trim(), DURATIONS).map(Duration::from_millis)

@@ -10,8 +10,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
-    Admin, AgentPolicy, AgentRecipients, Case, GatewayPolicy, HostField, Limits, Listener, ListenerTls, Log, Recipient,
-    Retransmit, Route, Rule, Secret, Store,
+    Admin, AgentPolicy, AgentRecipients, Case, GatewayPolicy, HostField, Limits, Listener, ListenerTls, Log, Rate,
+    Recipient, Retransmit, Route, Rule, Secret, Store, UpstreamTls,
 };
 use crate::crypto::{Algorithm, KeyTransport, NamedGroup};
 use crate::seal::Layer;
@@ -53,6 +53,9 @@ impl GatewayPolicy {
             store,
             message_limit,
             limits,
+            in_flight_per_source,
+            init_rate,
+            init_rate_per_source,
             unwrap_queue,
             routes,
             rules,
@@ -66,6 +69,9 @@ impl GatewayPolicy {
         } = self;
         let session::Limits { early_window, early_messages, .. } = sessions;
         let mut bounds = of_limits(limits, *message_limit);
+        bounds["in_flight_per_source"] = json!(in_flight_per_source);
+        bounds["init_rate"] = of_rate(init_rate);
+        bounds["init_rate_per_source"] = of_rate(init_rate_per_source);
         bounds["unwrap_queue"] = json!(unwrap_queue);
         json!({
             "file_sha256": digest.to_string(),
@@ -274,7 +280,10 @@ fn of_limits(limits: &Limits, message: usize) -> Value {
         header_read_timeout,
         body_timeout,
         idle_timeout,
+        header,
         connections,
+        connections_per_source,
+        streams,
         in_flight,
         drain,
     } = limits;
@@ -285,10 +294,17 @@ fn of_limits(limits: &Limits, message: usize) -> Value {
         "header_read_timeout": time(*header_read_timeout),
         "body_timeout": time(*body_timeout),
         "idle_timeout": time(*idle_timeout),
+        "header": header,
         "connections": connections,
+        "connections_per_source": connections_per_source,
+        "streams": streams,
         "in_flight": in_flight,
         "drain": time(*drain),
     })
+}
+
+fn of_rate(Rate { interval, burst }: &Rate) -> Value {
+    json!({ "interval_seconds": interval.as_secs_f64(), "burst": burst })
 }
 
 fn of_route(route: &Route) -> Value {
@@ -305,6 +321,9 @@ fn of_route(route: &Route) -> Value {
         extra_headers,
         extra_types,
         max_connections,
+        queue_timeout,
+        upstream_tls: UpstreamTls { ca, certificate, trust: _, identity: _ },
+        forwarded,
         clients,
     } = route;
     json!({
@@ -323,6 +342,10 @@ fn of_route(route: &Route) -> Value {
         "extra_headers": extra_headers,
         "extra_types": of_types(extra_types),
         "max_connections": max_connections,
+        "queue_timeout": time(*queue_timeout),
+        "upstream_ca": ca.as_deref().map(file),
+        "upstream_certificate": certificate.as_deref().map(file),
+        "forwarded": forwarded.name(),
         "clients": clients.as_ref().map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>()),
     })
 }

@@ -80,6 +80,29 @@ impl Server {
         Self { address, told, accepting }
     }
 
+    /// With TLS, at `localhost`.
+    #[allow(dead_code, reason = "used by what the built program is asked")]
+    pub(crate) async fn tls(config: rustls::ServerConfig) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+        let told = Arc::new(Told::default());
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let accepting = tokio::spawn({
+            let told = Arc::clone(&told);
+            async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    let (told, accepting) = (Arc::clone(&told), acceptor.accept(stream));
+                    tokio::spawn(async move {
+                        if let Ok(stream) = accepting.await {
+                            told.begin(stream);
+                        }
+                    });
+                }
+            }
+        });
+        Self { address, told, accepting }
+    }
+
     pub(crate) fn unix(path: &Path) -> Self {
         let listener = UnixListener::bind(path).unwrap();
         let told = Arc::new(Told::default());

@@ -14,6 +14,7 @@ mod drain;
 mod explain;
 #[path = "../gateway/http.rs"]
 mod http;
+mod limits;
 mod listeners;
 mod packages;
 mod pki;
@@ -28,5 +29,6 @@ mod site;
 mod syncml;
 #[path = "../gateway/terminal.rs"]
 mod terminal;
+mod upstream;
 #[path = "../gateway/world.rs"]
 mod world;

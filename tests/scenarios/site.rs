@@ -3,10 +3,13 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::common::Program;
+use crate::common::program::PATIENCE;
+use crate::http::exchange;
 use crate::server::Server;
 use crate::terminal::Terminal;
 use crate::world::{policy_text, public_key, write_key};
@@ -31,6 +34,11 @@ impl Site {
         let site = Self { server: Server::tcp().await, dir };
         site.write_policy(tables, route);
         site
+    }
+
+    /// In front of another server; the policy is yet to be written.
+    pub(crate) fn before(self, server: Server) -> Self {
+        Self { server, ..self }
     }
 
     /// Writes the policy anew, whole or not at all, as an editor does.
@@ -115,6 +123,21 @@ impl Running {
             fields["fault"].as_str().filter(|fault| fault.contains(part)).map(str::to_owned)
         };
         self.program.event(message, fault).await
+    }
+
+    /// Waits until its window for operators shows this line of its metrics.
+    pub(crate) async fn counted(&self, line: &str) {
+        let since = Instant::now();
+        loop {
+            let request = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin);
+            let metrics = exchange(self.admin, request.as_bytes()).await.body;
+            let metrics = String::from_utf8(metrics).unwrap();
+            if metrics.lines().any(|found| found == line) {
+                return;
+            }
+            assert!(since.elapsed() < PATIENCE, "no {line:?} in {metrics}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Asks it to end, and waits until it has.

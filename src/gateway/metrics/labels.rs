@@ -234,10 +234,28 @@ label! {
     pub enum Limit = "limit" {
         /// `limits.body_timeout`
         BodyTimeout = "body_timeout",
+        /// `limits.connections`
+        Connections = "connections",
+        /// `limits.connections_per_source`
+        ConnectionsPerSource = "connections_per_source",
         /// `early.remembered`
         EarlyMessages = "early_messages",
+        /// `limits.handshake_timeout`
+        HandshakeTimeout = "handshake_timeout",
+        /// `limits.header`
+        Header = "header",
+        /// `limits.header_read_timeout`
+        HeaderReadTimeout = "header_read_timeout",
+        /// `limits.idle_timeout`
+        IdleTimeout = "idle_timeout",
         /// `limits.in_flight`
         InFlight = "in_flight",
+        /// `limits.in_flight_per_source`
+        InFlightPerSource = "in_flight_per_source",
+        /// `limits.init_rate` with `limits.init_burst`
+        InitRate = "init_rate",
+        /// `limits.init_rate_per_source` with `limits.init_burst_per_source`
+        InitRatePerSource = "init_rate_per_source",
         /// `limits.message`
         Message = "message",
         /// `sessions.total`
@@ -250,7 +268,7 @@ label! {
         SyncSessions = "sync_sessions",
         /// `limits.unwrap_queue`
         UnwrapQueue = "unwrap_queue",
-        /// `max_connections` of a route
+        /// `max_connections` of a route, for its `queue_timeout`
         UpstreamConnections = "upstream_connections",
     }
 }

@@ -1,7 +1,6 @@
 //! The server over real sockets, spoken to byte by byte.
 
 use std::net::SocketAddr;
-use std::sync::Mutex;
 
 use http::StatusCode;
 use http_body_util::BodyExt;
@@ -316,16 +315,69 @@ async fn a_client_may_close_its_half_and_wait() {
 }
 
 #[tokio::test]
-async fn connections_over_the_cap_wait_their_turn() {
-    let running = Running::new(Limits { connections: 1, ..Limits::default() }).await;
+async fn connections_over_the_cap_wait_for_exchanges_to_end() {
+    let mut running = Running::new(Limits { connections: 1, ..Limits::default() }).await;
     let mut first = running.connect().await;
-    first.send(post("/", "first")).await;
-    first.answer().await;
+    first.send(post("/wait", "first")).await;
+    running.called.recv().await.unwrap();
     let mut second = running.connect().await;
     second.send(post("/", "second")).await;
     assert!(timeout(Duration::from_millis(200), second.0.readable()).await.is_err(), "it was served");
-    drop(first);
+    running.gate.notify_one();
+    assert_eq!(first.answer().await.1, b"first");
     assert_eq!(second.answer().await.1, b"second");
+    assert!(first.rest().await.is_empty());
+}
+
+#[tokio::test]
+async fn connections_without_a_request_make_room_for_others() {
+    let running = Running::new(Limits { connections: 2, ..Limits::default() }).await;
+    let mut idle = running.connect().await;
+    idle.send(post("/", "idle")).await;
+    idle.answer().await;
+    let mut slow = running.connect().await;
+    slow.send("POST / HT").await;
+    let mut others = [running.connect().await, running.connect().await];
+    for other in &mut others {
+        other.send(post("/", "other")).await;
+        assert_eq!(other.answer().await.1, b"other");
+    }
+    assert!(idle.rest().await.is_empty());
+    assert!(slow.rest().await.is_empty());
+}
+
+#[tokio::test]
+async fn connections_over_those_of_a_source_are_closed_at_once() {
+    let running = Running::new(Limits { connections_per_source: 1, ..Limits::default() }).await;
+    let mut first = running.connect().await;
+    first.send(post("/", "first")).await;
+    first.answer().await;
+    assert!(running.connect().await.rest().await.is_empty());
+    let other = tokio::net::TcpSocket::new_v4().unwrap();
+    other.bind(SocketAddr::from(([127, 0, 0, 2], 0))).unwrap();
+    let mut other = Client(other.connect(running.address).await.unwrap());
+    other.send(post("/", "other")).await;
+    assert_eq!(other.answer().await.1, b"other");
+    first.send(post("/", "again")).await;
+    assert_eq!(first.answer().await.1, b"again");
+}
+
+#[tokio::test]
+async fn streams_of_a_connection_have_a_limit_and_are_told_of_it() {
+    let running = Running::new(Limits { streams: 3, ..Limits::default() }).await;
+    let io = TokioIo::new(TcpStream::connect(running.address).await.unwrap());
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    let request = || Request::post("http://a/").body(Full::new(Bytes::new())).unwrap();
+    let connection = tokio::spawn(async move {
+        let mut connection = pin!(connection);
+        let first = within(sender.send_request(request()));
+        tokio::select! {
+            _ = connection.as_mut() => panic!("it ended"),
+            answer = first => assert_eq!(answer.unwrap().status(), StatusCode::OK),
+        }
+        connection.current_max_send_streams()
+    });
+    assert_eq!(connection.await.unwrap(), 3);
 }
 
 #[tokio::test]
@@ -379,29 +431,31 @@ async fn the_end_can_be_asked_for_at_once() {
 async fn listeners_can_share_a_cap() {
     let server = Server::new(Limits { connections: 1, ..Limits::default() });
     let trigger = Trigger::new();
-    let answered = Arc::new(Mutex::new(0));
+    let (calls, mut called) = mpsc::unbounded_channel();
+    let gate = Arc::new(Notify::new());
     let mut clients = Vec::new();
-    for _ in 0..2 {
+    for n in 0..2 {
         let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         clients.push(Client(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap()));
-        let (server, drain, answered) = (server.clone(), trigger.subscribe(), Arc::clone(&answered));
+        let (server, drain, calls, gate) = (server.clone(), trigger.subscribe(), calls.clone(), Arc::clone(&gate));
         let service = tower::service_fn(move |_: Request<Incoming>| {
-            *answered.lock().unwrap() += 1;
-            async { Ok(Response::new(Full::default())) }
+            let (calls, gate) = (calls.clone(), Arc::clone(&gate));
+            async move {
+                calls.send(n).unwrap();
+                gate.notified().await;
+                Ok(Response::new(Full::default()))
+            }
         });
         tokio::spawn(async move { server.serve(listener, service, drain).await });
     }
     for client in &mut clients {
         client.send(post("/", "")).await;
     }
-    let [first, second] = &mut clients[..] else { panic!("two clients") };
-    let served = tokio::select! {
-        () = async { first.answer().await; } => 1,
-        () = async { second.answer().await; } => 2,
-    };
-    sleep(Duration::from_millis(100)).await;
-    assert_eq!(*answered.lock().unwrap(), 1);
-    let (done, waiting) = if served == 1 { (0, 1) } else { (1, 0) };
-    clients[done].0.shutdown().await.unwrap();
-    clients[waiting].answer().await;
+    let served: usize = called.recv().await.unwrap();
+    assert!(timeout(Duration::from_millis(200), called.recv()).await.is_err(), "both are served");
+    gate.notify_one();
+    clients[served].answer().await;
+    assert_eq!(called.recv().await.unwrap(), 1 - served);
+    gate.notify_one();
+    clients[1 - served].answer().await;
 }

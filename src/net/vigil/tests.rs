@@ -1,5 +1,9 @@
 //! The rules of time, on tokio's own clock.
 
+use std::pin::pin;
+
+use tokio::time::timeout;
+
 use super::*;
 
 const HEAD: Duration = Duration::from_secs(10);
@@ -12,7 +16,7 @@ fn vigil() -> Arc<Vigil> {
 /// The seconds after which the connection's time is over, and what then.
 async fn expiry(vigil: &Vigil) -> (u64, Verdict) {
     let start = Instant::now();
-    let verdict = vigil.expired().await;
+    let verdict = vigil.expired(&Notify::new()).await;
     (start.elapsed().as_secs(), verdict)
 }
 
@@ -66,8 +70,9 @@ async fn nothing_expires_during_an_exchange() {
     let first = vigil.exchange(Version::HTTP_2);
     let second = vigil.exchange(Version::HTTP_2);
     drop(first);
+    let nobody = Notify::new();
     tokio::select! {
-        verdict = vigil.expired() => panic!("{verdict:?}"),
+        verdict = vigil.expired(&nobody) => panic!("{verdict:?}"),
         () = pass(100_000) => {}
     }
     drop(second);
@@ -105,4 +110,29 @@ async fn who_was_told_of_the_end_has_little_time_left() {
     pass(30).await;
     drop(exchange);
     assert_eq!(expiry(&vigil).await, (LINGER.as_secs(), Verdict::Overdue));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_one_that_has_waited_longest_makes_room() {
+    let (busy, first, second, wanted) = (vigil(), vigil(), vigil(), Notify::new());
+    let exchange = busy.exchange(Version::HTTP_11);
+    drop(first.exchange(Version::HTTP_11));
+    let mut at_busy = pin!(busy.expired(&wanted));
+    let mut at_first = pin!(first.expired(&wanted));
+    let mut at_second = pin!(second.expired(&wanted));
+    let mut waiting = async || {
+        tokio::select! {
+            biased;
+            verdict = &mut at_busy => ("busy", verdict),
+            verdict = &mut at_first => ("first", verdict),
+            verdict = &mut at_second => ("second", verdict),
+            () = wanted.notified() => panic!("nobody made room"),
+        }
+    };
+    assert!(timeout(Duration::from_secs(1), waiting()).await.is_err());
+    wanted.notify_one();
+    assert_eq!(waiting().await, ("first", Verdict::Unwanted { in_head: false }));
+    drop(exchange);
+    wanted.notify_one();
+    assert_eq!(at_second.await, Verdict::Unwanted { in_head: true });
 }
