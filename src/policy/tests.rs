@@ -409,7 +409,7 @@ fn each_kind_of_wrong_value_is_told() {
         ),
         (
             route("upstream_key = 'client-key.pem'").replace("http:", "https:"),
-            "p.toml:4:1: route[0].upstream_certificate: missing; allowed: a file with a certificate",
+            "p.toml:4:1: route[0].upstream_certificate: missing; allowed: the file of a certificate",
             &[],
         ),
         (
