@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::log::{LogArgs, LogFilter};
-use super::reload::{Outcome, Wishes};
+use super::wishes::{Outcome, Wishes};
 use super::{Exit, complain, notify, serve};
 use crate::agent::{self, Agent, RunError};
 use crate::net::drain::Drain;
@@ -40,7 +40,7 @@ pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Exit> {
         let (file, env, until, operators) = (args.file.clone(), env.clone(), drain.clone(), wishes.sender());
         let started = move |agent: Agent| {
             notify::ready();
-            tokio::spawn(wishes.grant(move || reload(&agent, &file, &env, &filter), until));
+            tokio::spawn(wishes.grant(move |_| reload(&agent, &file, &env, &filter), until));
         };
         agent::run(policy, Some(operators), started, drain)
     };

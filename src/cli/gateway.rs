@@ -6,10 +6,10 @@ use std::sync::Arc;
 use tracing::warn;
 
 use super::log::{LogArgs, LogFilter};
-use super::reload::{Outcome, Wishes};
+use super::wishes::{Outcome, Wishes};
 use super::{Exit, complain, notify, serve};
 use crate::crypto::RSA_TIMING_WARNING;
-use crate::gateway::{self, Reload, ReloadResult, RunError};
+use crate::gateway::{self, Reload, ReloadError, ReloadResult, RunError};
 use crate::net::drain::Drain;
 use crate::policy::{Environment, GatewayPolicy};
 use crate::session::redis::StartError;
@@ -53,7 +53,7 @@ pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Exit> {
         let (file, env, until, operators) = (args.file.clone(), env.clone(), drain.clone(), wishes.sender());
         let started = move |gateway: Arc<dyn Reload>| {
             notify::ready();
-            tokio::spawn(wishes.grant(move || reload(&*gateway, &file, &env, &filter), until));
+            tokio::spawn(wishes.grant(move |force| reload(&*gateway, force, &file, &env, &filter), until));
         };
         gateway::run(policy, Some(operators), started, drain)
     };
@@ -61,17 +61,20 @@ pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Exit> {
 }
 
 /// Reads the policy again, and lets the gateway go on under it.
-fn reload(gateway: &dyn Reload, file: &Path, env: &Environment, filter: &LogFilter) -> Outcome {
-    let outcome = GatewayPolicy::load(file, env).map_or_else(Outcome::from, |policy| match gateway.reload(&policy) {
-        Ok(applied) => {
-            filter.set(&policy.log);
-            serve::warn_of(&policy.dangers);
-            Outcome::Applied { applied, watched: policy.watch.then_some(policy.files) }
-        }
-        Err(error) => Outcome::Refused { faults: vec![error.to_string()], files: policy.files },
-    });
+fn reload(gateway: &dyn Reload, force: bool, file: &Path, env: &Environment, filter: &LogFilter) -> Outcome {
+    let outcome =
+        GatewayPolicy::load(file, env).map_or_else(Outcome::from, |policy| match gateway.reload(&policy, force) {
+            Ok(applied) => {
+                filter.set(&policy.log);
+                serve::warn_of(&policy.dangers);
+                Outcome::Applied { applied, watched: policy.watch.then_some(policy.files) }
+            }
+            Err(ReloadError::LocksOut(locked_out)) => Outcome::Guarded { locked_out, files: policy.files },
+            Err(error) => Outcome::Refused { faults: vec![error.to_string()], files: policy.files },
+        });
     gateway.metrics().reloaded(match &outcome {
         Outcome::Applied { .. } => ReloadResult::Applied,
+        Outcome::Guarded { .. } => ReloadResult::Guarded,
         Outcome::Refused { .. } => ReloadResult::Faulty,
     });
     outcome

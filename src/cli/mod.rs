@@ -19,13 +19,13 @@ mod keys;
 mod log;
 mod man;
 mod notify;
-mod reload;
 mod report;
 mod sample_server;
 mod serve;
 mod version;
 mod watch;
 mod window;
+mod wishes;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

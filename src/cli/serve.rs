@@ -5,7 +5,7 @@ use std::io;
 
 use tracing::{error, info, warn};
 
-use super::reload::Wishes;
+use super::wishes::Wishes;
 use super::{Exit, complain, notify};
 use crate::intake::BindError;
 use crate::net::drain::{self, Drain};

@@ -11,7 +11,7 @@ use super::metrics::Metrics;
 use super::rates::InitRates;
 use super::service::Lane;
 use crate::crypto::CryptoProvider;
-use crate::policy::{GatewayPolicy, Needs, Rules};
+use crate::policy::{GatewayPolicy, Guard, Needs, Rules};
 use crate::session::UnixTime;
 
 /// What a policy says, ready for exchanges.
@@ -21,6 +21,7 @@ pub(super) struct Current {
     /// The longest path first.
     pub(super) lanes: Vec<Arc<Lane>>,
     pub(super) rules: Rules,
+    pub(super) guard: Guard,
     pub(super) early: bool,
     pub(super) message_limit: usize,
     pub(super) body_timeout: Duration,
@@ -67,6 +68,7 @@ impl Current {
             keyring: Keyring::new(policy),
             lanes,
             rules: policy.rules.clone(),
+            guard: policy.rollout.guard,
             early: policy.early,
             message_limit: policy.message_limit,
             body_timeout: policy.limits.body_timeout,

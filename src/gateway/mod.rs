@@ -51,12 +51,12 @@ use crate::net::server::{self, Drained, Hit, Listener, Server};
 use crate::policy::{Applied, GatewayPolicy, Limits, Rollout, Store};
 use crate::seal::SessionKeys;
 use crate::session::redis::{RedisStore, StartError};
-use crate::session::{DeviceKey, MemoryStore, SessionStore, TimeSource, WallClock};
+use crate::session::{DeviceKey, MemoryStore, SessionStore, TimeSource, UnixTime, WallClock};
 
 pub use self::current::UnusableUpstream;
 pub use self::forward::UpstreamSetupError;
 pub use self::metrics::{Limit, Metrics, ReloadResult};
-pub use self::reload::{Reload, ReloadError};
+pub use self::reload::{LockOut, Reload, ReloadError};
 
 use self::current::Current;
 use self::devices::{Devices, Snapshot, StateError};
@@ -196,13 +196,21 @@ impl<S: SessionStore<Keys = SessionKeys>> Gateway<S> {
 
     /// Goes on under another policy. Exchanges that have begun end under the one that they began with, sealed sessions go
     /// on; those under a secret that is no longer there, or that another of its name replaced, end. What only another
-    /// start can change is in [`Applied::kept`].
+    /// start can change is in [`Applied::kept`]. With `force` it may also cut off devices, which the guard of the policy in
+    /// force does not let it do otherwise.
     ///
     /// # Errors
     /// [`ReloadError`]; then everything is as it was.
-    pub fn reload(&self, policy: &GatewayPolicy) -> Result<Applied, ReloadError> {
-        let Shared { intake, fixed, generation, current, metrics, surroundings, .. } = &*self.shared;
-        let next = Current::new(policy, Some(&current.load()), metrics, surroundings.time.now())?;
+    pub fn reload(&self, policy: &GatewayPolicy, force: bool) -> Result<Applied, ReloadError> {
+        let Shared { intake, fixed, generation, current, metrics, devices, surroundings, .. } = &*self.shared;
+        let before = current.load();
+        let now = surroundings.time.now();
+        let next = Current::new(policy, Some(&before), metrics, now)?;
+        if !force {
+            let since = UnixTime(now.0.saturating_sub(before.guard.within.as_secs()));
+            let breaks = devices.would_cut_off(&before.rules, &policy.rules, since, now);
+            reload::check(before.guard, breaks).map_err(ReloadError::LocksOut)?;
+        }
         current.store(Arc::new(next));
         intake.replace_tls(&policy.listeners);
         metrics.follow(policy);

@@ -4,9 +4,12 @@
 //! What a policy says of sockets, of the store and of bounds that are shared by everything in flight holds from the start
 //! to the end of the process: a change to it is told in [`Applied::kept`].
 
+use std::fmt;
+
 use super::current::UnusableUpstream;
+use super::devices::Breaks;
 use super::{Gateway, Metrics};
-use crate::policy::{Admin, Applied, GatewayPolicy, Limits, LogFormat, Rollout, Store};
+use crate::policy::{Admin, Applied, GatewayPolicy, Guard, Limits, LogFormat, Rollout, Store};
 use crate::seal::SessionKeys;
 use crate::session::{self, SessionStore};
 
@@ -16,6 +19,42 @@ pub enum ReloadError {
     /// The connections to a server cannot be set up.
     #[error(transparent)]
     Upstream(#[from] UnusableUpstream),
+    /// It would cut off more devices than may be.
+    #[error(transparent)]
+    LocksOut(LockOut),
+}
+
+/// The devices that a reload would cut off: they spoke plaintext last, and the new rules refuse it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockOut {
+    /// The guard that it does not pass.
+    pub guard: Guard,
+    /// Devices that were seen.
+    pub seen: usize,
+    /// Those that would be cut off, by route and name.
+    pub devices: Vec<(String, String)>,
+}
+
+impl fmt::Display for LockOut {
+    /// Without names, which are of people's devices.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { guard: Guard { percent, within }, seen, devices } = self;
+        let (cut_off, days) = (devices.len(), within.as_secs() / (24 * 3600));
+        write!(
+            f,
+            "[[rule]]: of the {seen} devices that were seen in the last {days} days, {cut_off} spoke plaintext last and would \
+             be refused; allowed: {percent} % (rollout.guard_percent). `syncseal reload` names them, and with --force applies it"
+        )
+    }
+}
+
+impl std::error::Error for LockOut {}
+
+/// Whether no more devices are cut off than `guard` lets be.
+pub(super) fn check(guard: Guard, breaks: Breaks) -> Result<(), LockOut> {
+    let Breaks { seen, broken: devices } = breaks;
+    let may_be = devices.len().saturating_mul(100) <= seen.saturating_mul(guard.percent);
+    if may_be { Ok(()) } else { Err(LockOut { guard, seen, devices }) }
 }
 
 /// A gateway that can go on under another policy, whatever its store is.
@@ -24,15 +63,15 @@ pub trait Reload: Send + Sync {
     ///
     /// # Errors
     /// [`ReloadError`]; then everything is as it was.
-    fn reload(&self, policy: &GatewayPolicy) -> Result<Applied, ReloadError>;
+    fn reload(&self, policy: &GatewayPolicy, force: bool) -> Result<Applied, ReloadError>;
 
     /// What it counts.
     fn metrics(&self) -> &Metrics;
 }
 
 impl<S: SessionStore<Keys = SessionKeys>> Reload for Gateway<S> {
-    fn reload(&self, policy: &GatewayPolicy) -> Result<Applied, ReloadError> {
-        Self::reload(self, policy)
+    fn reload(&self, policy: &GatewayPolicy, force: bool) -> Result<Applied, ReloadError> {
+        Self::reload(self, policy, force)
     }
 
     fn metrics(&self) -> &Metrics {

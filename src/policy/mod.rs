@@ -52,7 +52,7 @@ pub use keys::{Recipient, read_public_half};
 pub use listener::{ListenAddr, Listener, is_public};
 pub use objection::{Declined, Objection};
 pub use reader::Environment;
-pub use rollout::Rollout;
+pub use rollout::{Guard, Rollout};
 pub use rules::{Decision, Ending, Miss, Plaintext, PlaintextPermit, Rule, Rules, Subject};
 pub use secrets::{SECRET_SUFFIX, Secret};
 pub use store::Store;

@@ -1,10 +1,11 @@
 //! Another policy for a gateway that runs: what changes, what goes on, and what an exchange that has begun keeps.
 
+use syncseal::gateway::ReloadError;
 use syncseal::policy::Applied;
 use syncseal::seal::Reason;
 
-use crate::http::post_seal;
-use crate::syncml::{FIRST, SECOND, accepted};
+use crate::http::{post, post_seal};
+use crate::syncml::{FIRST, SECOND, XML, accepted};
 use crate::terminal::{Terminal, handshake_bytes, parameters};
 use crate::world::World;
 
@@ -41,7 +42,7 @@ async fn an_exchange_ends_under_the_policy_that_it_began_with() {
     world.server.has_seen(1).await;
     let mut policy = world.policy("", "");
     policy.message_limit = accepted().len() - 1;
-    world.gateway.reload(&policy).unwrap();
+    world.gateway.reload(&policy, false).unwrap();
     drop(release);
     terminal.open(&exchange.await.unwrap()).assert_says(200, &accepted());
     terminal.send(&SECOND).await.assert_refused(Reason::TooLarge);
@@ -55,4 +56,28 @@ async fn what_only_a_start_can_change_is_named() {
     assert_eq!(applied.kept, ["sessions.total", "early.window", "limits.in_flight"]);
     let applied = world.reload("", "").unwrap();
     assert_eq!(applied, Applied { generation: 3, kept: Vec::new() });
+}
+
+#[tokio::test]
+async fn devices_that_were_not_seen_for_long_do_not_hold_a_reload_up() {
+    let permit = "[[rule]]\nname = 'everybody'\nplaintext = 'permit'";
+    let world = World::with("[rollout]\nguard_days = 2", permit).await;
+    post(world.addr, XML, &FIRST.xml()).await;
+    world.clock.advance(2 * 24 * 3600);
+    let error = world.reload("", "").unwrap_err();
+    assert!(
+        matches!(&error, ReloadError::LocksOut(locked) if (locked.seen, locked.devices.len()) == (1, 1)),
+        "{error}"
+    );
+    world.clock.advance(1);
+    assert_eq!(world.reload("", "").unwrap().generation, 2);
+}
+
+#[tokio::test]
+async fn a_forced_reload_passes_the_guard() {
+    let world = World::with("", "[[rule]]\nname = 'everybody'\nplaintext = 'permit'").await;
+    post(world.addr, XML, &FIRST.xml()).await;
+    world.reload("", "").unwrap_err();
+    world.gateway.reload(&world.policy("", ""), true).unwrap();
+    assert_eq!(post(world.addr, XML, &FIRST.xml()).await.reason(), Reason::EncryptionRequired);
 }

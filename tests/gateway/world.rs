@@ -94,7 +94,7 @@ impl World {
 
     /// Lets the gateway go on with these tables in its policy, and these lines in its route.
     pub(crate) fn reload(&self, tables: &str, route: &str) -> Result<Applied, ReloadError> {
-        self.gateway.reload(&self.policy(tables, route))
+        self.gateway.reload(&self.policy(tables, route), false)
     }
 
     /// A policy of this gateway with these tables, and these lines in its route.

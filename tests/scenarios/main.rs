@@ -12,6 +12,7 @@ mod admin;
 mod common;
 mod drain;
 mod explain;
+mod guard;
 #[path = "../gateway/http.rs"]
 mod http;
 mod limits;

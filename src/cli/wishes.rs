@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 use super::notify;
 use super::watch::Watch;
 use crate::admin::{self, ReloadAnswer, ReloadSender, Reloads};
+use crate::gateway::LockOut;
 use crate::net::drain::Drain;
 use crate::policy::{Applied, Faults};
 
@@ -26,6 +27,13 @@ pub(super) enum Outcome {
         /// The files that it is made from, if they are to be watched.
         watched: Option<Vec<PathBuf>>,
     },
+    /// The policy that was in force still is: the new one would cut devices off.
+    Guarded {
+        /// Which.
+        locked_out: LockOut,
+        /// Further files a change to which may mend it.
+        files: Vec<PathBuf>,
+    },
     /// The policy that was in force still is.
     Refused {
         /// Why not, each with its place.
@@ -34,6 +42,9 @@ pub(super) enum Outcome {
         files: Vec<PathBuf>,
     },
 }
+
+/// Devices that an operator is told by name.
+const NAMED: usize = 20;
 
 impl From<Faults> for Outcome {
     fn from(faults: Faults) -> Self {
@@ -47,6 +58,17 @@ impl Outcome {
         match self {
             Self::Applied { applied: Applied { generation, kept }, .. } => {
                 ReloadAnswer { status: StatusCode::OK, body: json!({ "generation": generation, "kept": kept }) }
+            }
+            Self::Guarded { locked_out: LockOut { guard, seen, devices }, .. } => {
+                let names =
+                    devices.iter().take(NAMED).map(|(route, device)| json!({ "route": route, "device": device }));
+                let body = json!({ "locked_out": {
+                    "seen": seen,
+                    "cut_off": devices.len(),
+                    "guard_percent": guard.percent,
+                    "devices": names.collect::<Vec<_>>(),
+                } });
+                ReloadAnswer { status: StatusCode::CONFLICT, body }
             }
             Self::Refused { faults, .. } => {
                 ReloadAnswer { status: StatusCode::UNPROCESSABLE_ENTITY, body: json!({ "faults": faults }) }
@@ -85,8 +107,8 @@ impl Wishes {
         self.sender.clone()
     }
 
-    /// Grants them by `reload`, until it is drained.
-    pub(super) async fn grant(mut self, reload: impl Fn() -> Outcome + Send + Sync + 'static, drain: Drain) {
+    /// Grants them by `reload`, which is told whether it is forced, until it is drained.
+    pub(super) async fn grant(mut self, reload: impl Fn(bool) -> Outcome + Send + Sync + 'static, drain: Drain) {
         let reload = Arc::new(reload);
         loop {
             let (by, wish) = tokio::select! {
@@ -101,9 +123,10 @@ impl Wishes {
             if let Some(watch) = &mut self.watch {
                 watch.look();
             }
+            let force = wish.as_ref().is_some_and(|wish| wish.force);
             let reload = Arc::clone(&reload);
             // It reads files, and computes with keys.
-            let outcome = tokio::task::spawn_blocking(move || reload()).await;
+            let outcome = tokio::task::spawn_blocking(move || reload(force)).await;
             let outcome = outcome.unwrap_or_else(|_| Outcome::Refused {
                 faults: vec!["the reload broke off; this is a fault of syncseal".to_owned()],
                 files: Vec::new(),
@@ -125,8 +148,8 @@ impl Wishes {
             (Outcome::Applied { watched: Some(files), .. }, None) => {
                 self.watch = Some(Watch::new(with(&self.file, &files)))
             }
-            (Outcome::Refused { files, .. }, Some(watch)) => watch.follow_also(files),
-            (Outcome::Refused { .. }, None) => {}
+            (Outcome::Guarded { files, .. } | Outcome::Refused { files, .. }, Some(watch)) => watch.follow_also(files),
+            (Outcome::Guarded { .. } | Outcome::Refused { .. }, None) => {}
         }
     }
 }
@@ -143,6 +166,8 @@ fn with(file: &Path, files: &[PathBuf]) -> Vec<PathBuf> {
     std::iter::once(file.to_owned()).chain(files.iter().cloned()).collect()
 }
 
+const STAYS: &str = "not reloaded; the policy in force stays";
+
 fn log(by: &'static str, outcome: &Outcome) {
     match outcome {
         Outcome::Applied { applied: Applied { generation, kept }, .. } => {
@@ -151,9 +176,10 @@ fn log(by: &'static str, outcome: &Outcome) {
                 warn!(by, key, "this change waits for the next start");
             }
         }
+        Outcome::Guarded { locked_out, .. } => error!(by, fault = %locked_out, "{STAYS}"),
         Outcome::Refused { faults, .. } => {
             for fault in faults {
-                error!(by, fault, "not reloaded; the policy in force stays");
+                error!(by, fault, "{STAYS}");
             }
         }
     }
