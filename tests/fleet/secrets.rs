@@ -76,7 +76,7 @@ where
     }
     let reload = |policy: &GatewayPolicy| {
         for gateway in &fleet {
-            gateway.reload(policy).unwrap();
+            gateway.reload(policy, false).unwrap();
         }
     };
     let addr = addrs[0];
