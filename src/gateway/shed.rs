@@ -59,7 +59,7 @@ impl<S> Layer<S> for ShedLayer {
     }
 }
 
-/// A service that answers [`Reason::Overloaded`] when all places are taken.
+/// A service that answers [`Reason::Overloaded`](crate::seal::Reason::Overloaded) when all places are taken.
 #[derive(Clone, Debug)]
 pub(super) struct Shed<S> {
     inner: S,
