@@ -13,7 +13,6 @@ use crate::gateway::{self, Reload, ReloadError, ReloadResult, RunError};
 use crate::net::drain::Drain;
 use crate::policy::{Environment, GatewayPolicy};
 use crate::session::redis::StartError;
-use crate::session::{TimeSource, WallClock};
 
 /// Runs a gateway: takes sealed messages for a SyncML server.
 ///
@@ -41,12 +40,7 @@ pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Exit> {
         warn!("{warning}");
     }
     serve::warn_of(&policy.dangers);
-    for listener in policy.exposed() {
-        warn!(addr = %listener.address, "{EXPOSED}");
-    }
-    for ending in policy.rules.endings(WallClock.now()) {
-        warn!(rule = ending.rule, until = %ending.until, "{ending}");
-    }
+    warn_of_exposed(&policy);
     let (watch, files) = (policy.watch, policy.files.clone());
     let wishes = || Wishes::new(&args.file, watch, &files);
     let server = |wishes: Wishes, drain: Drain| {
@@ -60,6 +54,13 @@ pub(super) fn run(args: &Args, env: &Environment) -> Result<(), Exit> {
     serve::serve(wishes, server, exit)
 }
 
+/// Warns of listeners that take unsealed messages from other machines.
+fn warn_of_exposed(policy: &GatewayPolicy) {
+    for listener in policy.exposed() {
+        warn!(addr = %listener.address, "{EXPOSED}");
+    }
+}
+
 /// Reads the policy again, and lets the gateway go on under it.
 fn reload(gateway: &dyn Reload, force: bool, file: &Path, env: &Environment, filter: &LogFilter) -> Outcome {
     let outcome =
@@ -67,6 +68,7 @@ fn reload(gateway: &dyn Reload, force: bool, file: &Path, env: &Environment, fil
             Ok(applied) => {
                 filter.set(&policy.log);
                 serve::warn_of(&policy.dangers);
+                warn_of_exposed(&policy);
                 Outcome::Applied { applied, watched: policy.watch.then_some(policy.files) }
             }
             Err(ReloadError::LocksOut(locked_out)) => Outcome::Guarded { locked_out, files: policy.files },

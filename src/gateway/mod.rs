@@ -7,7 +7,8 @@
 //! request, and `observe` forwards what is let through to be looked at. `record` writes the one line of log that an
 //! exchange gets, `discovery` tells what is supported, `keyring` holds the keys and secrets.
 //!
-//! `current` is what a policy makes of all this, and `reload` puts another in its place.
+//! `current` is what a policy makes of all this, and `reload` puts another in its place. [`devices`] is the register of those
+//! that were seen, which `upkeep` writes to its file.
 //!
 //! Sealing and opening are left to [`crate::seal`], numbers, lifetimes and whose a SyncML session is to
 //! [`crate::session`], sockets and HTTP to [`crate::net`].
@@ -32,23 +33,22 @@ mod service;
 mod shed;
 mod stored;
 mod unwrapping;
+mod upkeep;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::oneshot;
 use tower::ServiceBuilder;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::admin::{Access, ReloadSender, Window};
 use crate::crypto::{RandomFailed, SecureRandom, SystemRandom};
 use crate::intake::{BindError, Intake, WindowError, bind_window};
 use crate::net::drain::Drain;
 use crate::net::server::{self, Drained, Hit, Listener, Server};
-use crate::policy::{Applied, GatewayPolicy, Limits, Rollout, Store};
+use crate::policy::{Applied, GatewayPolicy, Limits, Store};
 use crate::seal::SessionKeys;
 use crate::session::redis::{RedisStore, StartError};
 use crate::session::{DeviceKey, MemoryStore, SessionStore, TimeSource, UnixTime, WallClock};
@@ -65,6 +65,7 @@ use self::reload::Fixed;
 use self::shed::ShedLayer;
 use self::stored::Stored;
 use self::unwrapping::Unwrapping;
+use self::upkeep::Upkeep;
 
 /// Why a gateway does not run.
 #[derive(Debug, thiserror::Error)]
@@ -164,7 +165,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Gateway<S> {
                 metrics,
                 unwrapping: Unwrapping::new(policy.unwrap_queue),
                 device_key: DeviceKey::new(&*surroundings.random)?,
-                devices: remembered(&policy.rollout)?,
+                devices: upkeep::remembered(&policy.rollout)?,
                 surroundings,
                 intake: Intake::new(&policy.listeners),
                 fixed: Fixed::of(policy),
@@ -236,41 +237,6 @@ impl<S: SessionStore<Keys = SessionKeys>> Gateway<S> {
     }
 }
 
-/// The register of devices, with what is known from before.
-fn remembered(rollout: &Rollout) -> Result<Devices, RunError> {
-    let Some(file) = &rollout.state else { return Ok(Devices::new(rollout.devices)) };
-    let snapshot = devices::load(file).map_err(|source| RunError::State { file: file.clone(), source })?;
-    Ok(snapshot.map_or_else(|| Devices::new(rollout.devices), |known| Devices::restored(rollout.devices, known)))
-}
-
-/// How often the state is written.
-const STATE_PERIOD: Duration = Duration::from_secs(60);
-
-/// Writes the state of a gateway now and then, until told to end, and once more then.
-async fn keep_state<S>(gateway: Gateway<S>, file: PathBuf, mut end: oneshot::Receiver<()>)
-where
-    S: SessionStore<Keys = SessionKeys>,
-{
-    loop {
-        let has_ended = tokio::time::timeout(STATE_PERIOD, &mut end).await.is_ok();
-        if let Err(error) = save_state(&gateway, &file).await {
-            warn!(file = %file.display(), %error, "the register of devices cannot be written");
-        }
-        if has_ended {
-            return;
-        }
-    }
-}
-
-async fn save_state<S>(gateway: &Gateway<S>, file: &Path) -> Result<(), StateError>
-where
-    S: SessionStore<Keys = SessionKeys>,
-{
-    let (snapshot, file) = (gateway.snapshot(), file.to_owned());
-    let saved = tokio::task::spawn_blocking(move || devices::save(&file, &snapshot)).await;
-    saved.unwrap_or_else(|error| Err(std::io::Error::other(error).into()))
-}
-
 /// What serves connections as the policy says, and counts those that come to a limit.
 fn server(limits: &Limits, metrics: Arc<Metrics>) -> Server {
     let limits = server::Limits {
@@ -333,16 +299,7 @@ async fn serve<S>(
 where
     S: SessionStore<Keys = SessionKeys> + 'static,
 {
-    let state = match &policy.rollout.state {
-        Some(file) => {
-            // A place that cannot be written to is told at once.
-            let saved = save_state(&gateway, file).await;
-            saved.map_err(|source| RunError::State { file: file.clone(), source })?;
-            let (end, ended) = oneshot::channel();
-            Some((end, tokio::spawn(keep_state(gateway.clone(), file.clone(), ended))))
-        }
-        None => None,
-    };
+    let upkeep = Upkeep::begin(gateway.clone(), policy.rollout.state.clone()).await?;
     let listeners = gateway.shared.intake.bind(true).await?;
     let window = bind_window(&policy.admin).await?.map(|listener| {
         let access = Access { hosts: policy.admin.hosts.clone(), reloads };
@@ -366,9 +323,6 @@ where
     if let Some(window) = window {
         window.close().await;
     }
-    if let Some((end, keeping)) = state {
-        drop(end);
-        let _ = keeping.await;
-    }
+    upkeep.end().await;
     Ok(all)
 }
