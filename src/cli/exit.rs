@@ -11,7 +11,7 @@ pub enum Exit {
     Forced,
     /// The command line, or a file that it names, is not what the verb needs.
     Usage,
-    /// The session store is out of reach.
+    /// The session store, or the gateway that is asked, is out of reach or not ready.
     Unavailable,
     /// A fault of this program, or of the system.
     Internal,

@@ -12,6 +12,7 @@ mod demo;
 mod exit;
 mod explain;
 mod gateway;
+mod health;
 mod inspect;
 mod keygen;
 mod keyid;
@@ -60,7 +61,7 @@ Exit statuses:
   0   done, or drained
   1   ended before every exchange in progress was finished
   64  usage: the command line, or a file that it names, is not what the verb needs
-  69  unavailable: the session store is out of reach
+  69  unavailable: the session store, or the gateway that is asked, is out of reach or not ready
   70  internal: a fault of syncseal, or of the system
   71  cannot bind an address
   78  configuration: the policy, or a file that it names, is wrong";
@@ -72,6 +73,7 @@ enum Verb {
     Check(check::Args),
     Explain(explain::Args),
     Report(report::Args),
+    Health(health::Args),
     Keygen(keygen::Args),
     Keyid(keyid::Args),
     Keys(keys::Args),
@@ -110,6 +112,7 @@ pub fn run(command: Command, env: &Environment) -> Result<(), Exit> {
         Verb::Check(args) => check::run(&args, env),
         Verb::Explain(args) => explain::run(&args, env),
         Verb::Report(args) => report::run(&args),
+        Verb::Health(args) => health::run(&args),
         Verb::Keygen(args) => keygen::run(&args),
         Verb::Keyid(args) => keyid::run(&args),
         Verb::Keys(args) => keys::run(&args, env),

@@ -1,6 +1,7 @@
 //! What comes with the program: policies for its packages, manual pages, completions, and a server to try it on.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -9,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::common::Program;
 use crate::http::{exchange, post_bytes};
+use crate::site::Site;
 
 fn syncseal(dir: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_syncseal")).args(args).current_dir(dir).output().unwrap()
@@ -98,8 +100,28 @@ async fn a_shell_completes_verbs_and_options() {
     }
 }
 
+/// Runs `syncseal health` with these arguments against an operators' window: what it says, and its exit status.
+async fn health(admin: SocketAddr, args: &[&str]) -> (String, Option<i32>) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_syncseal"));
+    command.args(["health", "--admin", &format!("http://{admin}")]).args(args);
+    // The server behind the gateway is in this thread.
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    (String::from_utf8(output.stdout).unwrap(), output.status.code())
+}
+
+#[tokio::test]
+async fn health_tells_by_its_status_whether_a_gateway_is_alive_and_ready() {
+    let mut gateway = Site::new("", "").await.start().await;
+    let (said, status) = health(gateway.admin, &[]).await;
+    assert!(status == Some(0) && said.contains("\"live\": true"), "{status:?} {said}");
+    let (said, status) = health(gateway.admin, &["--ready"]).await;
+    assert!(status == Some(0) && said.contains("\"ready\": true"), "{status:?} {said}");
+    gateway.terminate().await;
+    assert_eq!(health(gateway.admin, &[]).await, (String::new(), Some(69)));
+}
+
 /// A sample server over a new directory.
-async fn sample_server() -> (Program, std::net::SocketAddr, TempDir) {
+async fn sample_server() -> (Program, SocketAddr, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let args = ["sample-server", "contacts", "--listen", "127.0.0.1:0", "--log-format", "json"];
     let mut server = Program::syncseal(args, dir.path(), "server");
