@@ -110,7 +110,7 @@ fn string(literal: &str) -> Option<String> {
 fn every_other_answer_is_in_the_catalogue() {
     for (heading, file, function) in [
         ("What the agent answers", "src/agent/refuse.rs", "reason"),
-        ("What the gateway declines", "src/gateway/ladder.rs", "name"),
+        ("What the gateway declines", "src/policy/objection.rs", "name"),
     ] {
         let documented: BTreeSet<String> = rows(heading).iter().map(|cells| quoted(&cells[0]).remove(0)).collect();
         let mut real = literals(file, function);
