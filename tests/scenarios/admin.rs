@@ -1,6 +1,7 @@
 //! The window for operators: alive, ready, what is counted, which sessions, which policy.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -12,6 +13,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 
 use crate::common::Program;
+use crate::common::redis::Redis;
 use crate::http::{exchange, post, post_bytes, post_seal, request_bytes};
 use crate::scrape::{self, Scrape, ask, readiness};
 use crate::server::{Reply, Server};
@@ -237,6 +239,35 @@ async fn a_gateway_whose_secrets_have_all_expired_is_not_ready() {
     let scrape = Scrape::of(gateway.admin).await;
     assert_eq!(scrape.sum("syncseal_secret_expiry_timestamp_seconds", &[]), 32_472_144_000.0);
     assert_eq!(scrape.sum("syncseal_policy_generation", &[]), 2.0);
+}
+
+#[tokio::test]
+async fn a_store_that_is_lost_is_a_cause_and_its_gauges_are_not_made_up() {
+    let site = Site::new("", "").await;
+    let mut redis = Redis::start(site.dir()).await;
+    site.write_file("store.key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n");
+    std::fs::set_permissions(site.path("store.key"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    site.write_policy(&format!("[sessions]\nstore = \"{}\"\nstore_key = \"store.key\"", redis.url()), "");
+    let gateway = site.start().await;
+    let _terminal = gateway.terminal().await;
+    assert_eq!(readiness(gateway.admin, 200).await, []);
+    let scrape = Scrape::of(gateway.admin).await;
+    assert_eq!(scrape.sum("syncseal_store_up", &[]), 1.0);
+    assert_eq!(scrape.sum("syncseal_sessions", &[("state", "pending")]), 1.0);
+    // What replicas share is counted, and not listed.
+    let (_, sessions) = scrape::json(gateway.admin, "/sessions").await;
+    assert_eq!(sessions, json!({ "count": 1, "pending": 1, "sessions": null, "next": null }));
+    redis.kill().await;
+    let causes = readiness(gateway.admin, 503).await;
+    assert_eq!(causes, [("store".into(), "the session store is out of reach".into())]);
+    let scrape = Scrape::of(gateway.admin).await;
+    assert_eq!(scrape.sum("syncseal_store_up", &[]), 0.0);
+    assert!(!scrape.has("syncseal_sessions", &[]));
+    assert!(
+        scrape.sum("syncseal_store_operations_total", &[("operation", "counts"), ("result", "unavailable")]) >= 1.0
+    );
+    redis.restart().await;
+    assert_eq!(readiness(gateway.admin, 200).await, []);
 }
 
 #[tokio::test]
