@@ -55,7 +55,7 @@ impl InitRates {
 
 fn quota(rate: Rate) -> Quota {
     // No interval that a policy can have is zero.
-    Quota::with_period(rate.interval).unwrap_or(Quota::per_second(rate.burst)).allow_burst(rate.burst)
+    Quota::with_period(rate.interval).unwrap_or_else(|| Quota::per_second(rate.burst)).allow_burst(rate.burst)
 }
 
 /// A bucket for each of so many keys.
