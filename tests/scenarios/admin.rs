@@ -604,4 +604,10 @@ fn shown(scrape: &Scrape) -> Vec<(String, String)> {
 async fn the_documentation_lists_every_metric_and_no_other() {
     let (_gateway, scrape) = full_scrape().await;
     assert_eq!(documented(false), shown(&scrape));
+    // And every value of the labels whose values are ours; reasons are the protocol's.
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md")).unwrap();
+    let others = ["kid", "le", "provider", "reason", "route", "rule", "version"];
+    for (label, value) in scrape.values().into_iter().filter(|(label, _)| !others.contains(label)) {
+        assert!(text.contains(&format!("`{value}`")), "{label} {value} is not in docs/metrics.md");
+    }
 }

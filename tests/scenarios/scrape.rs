@@ -133,6 +133,11 @@ impl Scrape {
         names
     }
 
+    /// The values of labels, each with the label's name.
+    pub(crate) fn values(&self) -> BTreeSet<(&str, &str)> {
+        self.samples.iter().flat_map(|sample| &sample.labels).map(|(name, value)| (&**name, &**value)).collect()
+    }
+
     /// How many series there are.
     pub(crate) fn len(&self) -> usize {
         self.samples.len()
