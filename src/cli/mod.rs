@@ -20,6 +20,7 @@ mod keys;
 mod log;
 mod man;
 mod notify;
+mod reload;
 mod report;
 mod sample_server;
 mod serve;
@@ -74,6 +75,7 @@ enum Verb {
     Explain(explain::Args),
     Report(report::Args),
     Health(health::Args),
+    Reload(reload::Args),
     Keygen(keygen::Args),
     Keyid(keyid::Args),
     Keys(keys::Args),
@@ -113,6 +115,7 @@ pub fn run(command: Command, env: &Environment) -> Result<(), Exit> {
         Verb::Explain(args) => explain::run(&args, env),
         Verb::Report(args) => report::run(&args),
         Verb::Health(args) => health::run(&args),
+        Verb::Reload(args) => reload::run(&args),
         Verb::Keygen(args) => keygen::run(&args),
         Verb::Keyid(args) => keyid::run(&args),
         Verb::Keys(args) => keys::run(&args, env),

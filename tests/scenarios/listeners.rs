@@ -560,7 +560,7 @@ async fn a_header_stands_before_tls() {
 }
 
 /// The policy of an agent with these lines in `[agent]`, and further tables.
-fn agent_policy(site: &Site, gateway: SocketAddr, lines: &str, tables: &str) {
+pub(crate) fn agent_policy(site: &Site, gateway: SocketAddr, lines: &str, tables: &str) {
     site.write_file("gateway.pub.pem", &public_key().to_pem());
     let text = format!(
         "version = 1\n[agent]\ngateway = \"http://{gateway}/sync\"\nkey = \"gateway.pub.pem\"\n{lines}\n{tables}\n\
@@ -569,7 +569,7 @@ fn agent_policy(site: &Site, gateway: SocketAddr, lines: &str, tables: &str) {
     site.write_file("agent.toml", &text);
 }
 
-fn spawn_agent(site: &Site) -> Program {
+pub(crate) fn spawn_agent(site: &Site) -> Program {
     Program::syncseal(["agent", "agent.toml", "--log-format", "json"], site.dir(), "agent")
 }
 

@@ -17,6 +17,7 @@ mod guard;
 mod http;
 mod limits;
 mod listeners;
+mod notify;
 mod packages;
 mod pki;
 mod reload;

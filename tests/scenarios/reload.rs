@@ -10,9 +10,11 @@ use syncseal::crypto::{KeyName, RsaPublicKey, TerminalSecret};
 use syncseal::seal::{InitParameters, Reason, Recipient};
 use tokio::task::JoinSet;
 
-use crate::http::post_seal;
+use crate::common::Program;
+use crate::http::{post, post_seal};
+use crate::listeners::{agent_policy, spawn_agent};
 use crate::site::{Running, Site};
-use crate::syncml::{Client, FIRST, SECOND, accepted};
+use crate::syncml::{Client, FIRST, SECOND, XML, accepted};
 use crate::terminal::{Terminal, handshake_bytes, parameters};
 use crate::world::public_key;
 
@@ -337,4 +339,84 @@ async fn reloads_under_load_lose_no_exchange() {
     }
     assert_eq!(gateway.site.server.seen().len(), said as usize);
     assert_eq!(gateway.terminate().await.code(), Some(0));
+}
+
+/// Runs `syncseal reload` against the gateway.
+async fn asked(gateway: &Running) -> (Option<i32>, String) {
+    gateway.site.run(&["reload", "--admin", &format!("http://{}", gateway.admin)]).await
+}
+
+#[tokio::test]
+async fn an_operator_who_asks_for_a_reload_hears_what_came_of_it() {
+    let gateway = unwatched().await;
+    gateway.site.write_policy(&format!("{UNWATCHED}\n[limits]\nin_flight = 9"), ELSEWHERE);
+    let (status, said) = asked(&gateway).await;
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains("reloaded: policy 2") && said.contains("limits.in_flight: this change waits"), "{said}");
+    gateway.terminal().await.send(&FIRST).await.assert_refused(Reason::Malformed);
+
+    gateway.site.write_policy("[limits]\nmessage = 7", "plaintxt = 1");
+    let (status, said) = asked(&gateway).await;
+    assert_eq!(status, Some(78), "{said}");
+    for part in ["gateway.toml:", "limits.message", "plaintxt", "the policy in force stays"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_reload_of_what_does_not_run_says_so() {
+    let gateway = unwatched().await;
+    let Running { program, site, admin, .. } = gateway;
+    drop(program);
+    let (status, said) = site.run(&["reload", "--admin", &format!("http://{admin}")]).await;
+    assert_eq!(status, Some(69), "{said}");
+    assert!(said.contains("cannot be reached"), "{said}");
+}
+
+/// Waits until an agent's `generation`th policy is in force.
+async fn reloaded(agent: &mut Program, generation: u64) {
+    agent.event("reloaded", |fields| (fields["generation"] == generation).then_some(())).await;
+}
+
+#[tokio::test]
+async fn an_agent_reads_its_policy_again_and_its_clients_sessions_go_on() {
+    let gateway = Site::new("", "").await.start().await;
+    let site = &gateway.site;
+    let policy = |tables: &str| agent_policy(site, gateway.addr, "listen = \"127.0.0.1:0\"", tables);
+    policy("");
+    let mut agent = spawn_agent(site);
+    let addr = agent.listening().await;
+    assert_eq!(post(addr, XML, &FIRST.xml()).await.body, accepted());
+    policy("[limits]\nmessage = '4 KiB'\nin_flight = 9");
+    reloaded(&mut agent, 2).await;
+    let waits = "this change waits for the next start";
+    agent.event(waits, |fields| (fields["key"] == "limits.in_flight").then_some(())).await;
+    assert_eq!(post(addr, XML, &FIRST.xml_of(4097)).await.status, 413);
+    assert_eq!(post(addr, XML, &SECOND.xml()).await.body, accepted());
+    // One handshake was enough.
+    gateway.counted("syncseal_exchanges_total{outcome=\"handshake\"} 1").await;
+}
+
+#[tokio::test]
+async fn an_agent_takes_the_key_that_takes_the_place_of_its_gateways() {
+    let mut gateway = Site::new("", "").await.start().await;
+    let site = &gateway.site;
+    agent_policy(site, gateway.addr, "listen = \"127.0.0.1:0\"", "");
+    let mut agent = spawn_agent(site);
+    let addr = agent.listening().await;
+    keygen(site.dir(), "other.pem");
+    let pinned = fs::read(site.path("gateway.pub.pem")).unwrap();
+    // Half of the new one changes nothing.
+    let new = fs::read(site.path("other.pub.pem")).unwrap();
+    fs::write(site.path("gateway.pub.pem"), &new[..new.len() / 2]).unwrap();
+    let stays = "not reloaded; the policy in force stays";
+    agent.event(stays, |fields| fields["fault"].as_str()?.contains("gateway.pub.pem").then_some(())).await;
+    assert_eq!(post(addr, XML, &FIRST.xml()).await.body, accepted());
+    assert_ne!(pinned, new);
+    fs::write(site.path("gateway.pub.pem"), &new).unwrap();
+    reloaded(&mut agent, 2).await;
+    fs::rename(site.path("other.pem"), site.path("gateway.pem")).unwrap();
+    gateway.reloaded(2).await;
+    let other = Client { source: "IMEI:other", ..FIRST };
+    assert_eq!(post(addr, XML, &other.xml()).await.body, accepted());
 }
