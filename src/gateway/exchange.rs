@@ -17,9 +17,8 @@ use http_body_util::Full;
 use super::Shared;
 use super::current::Current;
 use super::devices::{Sighting, Speech};
-use super::document::Envelope;
-use super::forward::{self, Inbound, Outbound};
-use super::ladder::{self, Asked, Judgement, Kind, Verdict};
+use super::forward::{Inbound, Outbound};
+use super::ladder::{self, Kind};
 use super::metrics::{Group, Limit, Stage, Transport};
 use super::observe::Observed;
 use super::record::{Decision, Record};
@@ -27,7 +26,6 @@ use super::refuse::{self, Answer};
 use super::service::{Incoming, Lane, address};
 use crate::admin::series::Label;
 use crate::crypto::KeyTransport;
-use crate::policy::{Objection, PlaintextPermit};
 use crate::seal::{
     self, CheckedInit, Encrypt0, InitHeader, Layer, Number, NumberedHeader, Reason, SessionKeys, Sid, Target,
     UnwrappedInit, VersionedInit,
@@ -143,7 +141,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
 }
 
 /// The HTTP response that carries a sealed one.
-fn sealed_response(response: session::Response) -> Response<Full<Bytes>> {
+pub(super) fn sealed_response(response: session::Response) -> Response<Full<Bytes>> {
     let mut http = Response::new(Full::new(response.body));
     let content_type = HeaderValue::from_maybe_shared(response.content_type);
     http.headers_mut().insert(CONTENT_TYPE, content_type.unwrap_or(SEALED));
@@ -152,112 +150,6 @@ fn sealed_response(response: session::Response) -> Response<Full<Bytes>> {
 }
 
 const SEALED: HeaderValue = HeaderValue::from_static(seal::CONTENT_TYPE);
-
-/// Documents.
-impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
-    /// Answers a SyncML document that came as such: one that is sealed, or plaintext.
-    #[expect(clippy::too_many_arguments, reason = "each is another part of the one request")]
-    async fn syncml(
-        &self,
-        lane: &Lane,
-        source: IpAddr,
-        form: Form,
-        content_type: HeaderValue,
-        parts: request::Parts,
-        body: Bytes,
-        record: &mut Record,
-    ) -> Response<Full<Bytes>> {
-        let scanned = Document::scan(form, &body, &syncml::Limits::default());
-        if let Err(error) = &scanned {
-            record.cause = Some(error.to_string());
-        }
-        let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-        let asked = Asked { target, address: source, now: self.now(), as_device: None };
-        let Current { rules, message_limit, .. } = &*self.current;
-        let Judgement { decision, verdict } =
-            ladder::document(&asked, &lane.route, rules, *message_limit, &body, scanned.as_ref());
-        record.decided(decision);
-        let document = match (&scanned, &verdict) {
-            (Ok(_), Verdict::Refuse(Objection::Refused(Reason::TooLarge))) | (Err(_), _) => None,
-            (Ok(document), _) => Some(document),
-        };
-        if let Some(document) = document {
-            self.identify(document, record);
-            if document.header.seal_marks == 0 {
-                Self::sight(document, Speech::Plaintext, record);
-                record.plaintext();
-            }
-        }
-        match (verdict, document) {
-            (Verdict::Open(_), Some(document)) => {
-                let (target, heading) = (target.to_owned(), document.heading());
-                let envelope = Envelope { source, form, content_type, target, headers: parts.headers, heading };
-                match self.document(lane, &envelope, body.into(), record).await {
-                    Ok(response) => sealed_response(response),
-                    Err(reason) => {
-                        let to = Some((&envelope.heading, envelope.content_type.clone()));
-                        refuse::syncml_response(self.refusal_answer(lane, reason, to, record))
-                    }
-                }
-            }
-            (Verdict::Forward { permit, target, would_refuse: Some(objection) }, document) => {
-                record.message = Some(body.len());
-                let document = document.map(|document| (&content_type, document));
-                let observed = Observed { source, target, parts: &parts, body: &body, document };
-                self.observe(lane, observed, objection, permit, record).await
-            }
-            (Verdict::Forward { permit, target, would_refuse: None }, Some(document)) => {
-                record.message = Some(body.len());
-                let (content_type, fields) = (content_type, forward::end_to_end(parts.headers));
-                let (to, bytes) = (content_type.clone(), body.clone());
-                let message = Message { content_type, target, fields, bytes, document };
-                match self.plaintext(lane, source, message, permit, record).await {
-                    Ok(inbound) => {
-                        record.decision = Decision::Plaintext;
-                        inbound.into_response()
-                    }
-                    Err(reason) => self.refuse_document(lane, reason, document, to, record),
-                }
-            }
-            (Verdict::Refuse(Objection::Refused(reason)), Some(document)) => {
-                record.message = Some(body.len());
-                self.refuse_document(lane, reason, document, content_type, record)
-            }
-            (Verdict::Refuse(objection), _) => self.decline(lane, objection, record),
-            // What cannot be read is neither opened nor permitted.
-            (Verdict::Open(_) | Verdict::Forward { .. }, None) => self.refuse(lane, Reason::Malformed, record),
-        }
-    }
-
-    /// Refuses a document that came as such, in a document like it.
-    pub(super) fn refuse_document(
-        &self,
-        lane: &Lane,
-        reason: Reason,
-        document: &Document<'_>,
-        content_type: HeaderValue,
-        record: &mut Record,
-    ) -> Response<Full<Bytes>> {
-        let to = Some((&document.heading(), content_type));
-        refuse::syncml_response(self.refusal_answer(lane, reason, to, record))
-    }
-
-    /// Forwards plaintext, which takes the policy's permit.
-    async fn plaintext(
-        &self,
-        lane: &Lane,
-        source: IpAddr,
-        message: Message<'_>,
-        _permit: PlaintextPermit,
-        record: &mut Record,
-    ) -> Result<Inbound, Reason> {
-        let admitted = self.admit(lane, Sender::Plaintext { source }, message, record).await?;
-        let mut noted = None;
-        let delivered = self.deliver(lane, Layer::Message, admitted, &mut noted, record).await;
-        self.answered(noted).await;
-        delivered.map(|(inbound, _)| inbound)
-    }
-}
 
 /// Seals of either layer, as far as they are the same.
 impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
@@ -497,13 +389,13 @@ impl<S: SessionStore<Keys = SessionKeys>> Exchange<S> {
         Ok(document)
     }
 
-    fn identify(&self, document: &Document<'_>, record: &mut Record) {
+    pub(super) fn identify(&self, document: &Document<'_>, record: &mut Record) {
         let source = document.header.source.as_ref().map(|field| document.text(field));
         record.device = source.map(|source| self.shared.device_key.device(self.current.provider, &source));
     }
 
     /// Takes note of the device that a document names, for the register.
-    fn sight(document: &Document<'_>, speech: Speech, record: &mut Record) {
+    pub(super) fn sight(document: &Document<'_>, speech: Speech, record: &mut Record) {
         let source = document.header.source.as_ref().map(|field| document.text(field));
         record.sighted = source.map(|source| (source.into_owned(), speech));
     }

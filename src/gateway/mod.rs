@@ -1,8 +1,8 @@
 //! The gateway: terminals on one side, a legacy SyncML server on the other that knows nothing of it.
 //!
 //! A request takes this way through the files: [`mod@self`] (the stack in request order) → `shed` → `service` (which route, what
-//! kind of body) → `exchange` (PROTOCOL section 8.1 from top to bottom, and plaintext) → `message` or `document` (a
-//! seal of either layer) →
+//! kind of body) → `exchange` (PROTOCOL section 8.1 from top to bottom) → `message` or `document` (a
+//! seal of either layer), or `plaintext` →
 //! `forward` (to the server and back) → `refuse` (how a refusal is said). [`ladder`] is what the policy alone says of a
 //! request, and `observe` forwards what is let through to be looked at. `record` writes the one line of log that an
 //! exchange gets, `discovery` tells what is supported, `keyring` holds the keys and secrets.
@@ -25,6 +25,7 @@ mod message;
 mod metrics;
 mod observe;
 mod overview;
+mod plaintext;
 mod rates;
 mod record;
 mod refuse;
