@@ -166,8 +166,6 @@ fn with(file: &Path, files: &[PathBuf]) -> Vec<PathBuf> {
     std::iter::once(file.to_owned()).chain(files.iter().cloned()).collect()
 }
 
-const STAYS: &str = "not reloaded; the policy in force stays";
-
 fn log(by: &'static str, outcome: &Outcome) {
     match outcome {
         Outcome::Applied { applied: Applied { generation, kept }, .. } => {
@@ -176,10 +174,12 @@ fn log(by: &'static str, outcome: &Outcome) {
                 warn!(by, key, "this change waits for the next start");
             }
         }
-        Outcome::Guarded { locked_out, .. } => error!(by, fault = %locked_out, "{STAYS}"),
+        Outcome::Guarded { locked_out, .. } => {
+            error!(by, fault = %locked_out, "not reloaded; the policy in force stays")
+        }
         Outcome::Refused { faults, .. } => {
             for fault in faults {
-                error!(by, fault, "{STAYS}");
+                error!(by, fault, "not reloaded; the policy in force stays");
             }
         }
     }
