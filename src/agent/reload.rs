@@ -64,26 +64,16 @@ impl Fixed {
 
     /// Keeps in `policy` what exchanges need of it, and tells the keys of which it says something else.
     pub(super) fn keep(&self, policy: &mut AgentPolicy) -> Vec<&'static str> {
-        let (ours, theirs) = (&self.limits, &policy.limits);
         let all = [
             ("agent.layer", self.layer == policy.layer),
             ("sessions.idle", self.sessions.idle == policy.sessions.idle),
             ("sessions.total", self.sessions.sync_sessions == policy.sessions.sync_sessions),
-            ("limits.handshake_timeout", ours.handshake_timeout == theirs.handshake_timeout),
-            ("limits.handshakes", ours.handshakes == theirs.handshakes),
-            ("limits.header_read_timeout", ours.header_read_timeout == theirs.header_read_timeout),
-            ("limits.header", ours.header == theirs.header),
-            ("limits.idle_timeout", ours.idle_timeout == theirs.idle_timeout),
-            ("limits.connections", ours.connections == theirs.connections),
-            ("limits.connections_per_source", ours.connections_per_source == theirs.connections_per_source),
-            ("limits.streams", ours.streams == theirs.streams),
-            ("limits.in_flight", ours.in_flight == theirs.in_flight),
-            ("limits.drain", ours.drain == theirs.drain),
             ("admin.listen", self.admin.listen == policy.admin.listen),
             ("admin.hosts", self.admin.hosts == policy.admin.hosts),
             ("log.format", self.log_format == policy.log.format),
         ];
         policy.layer = self.layer;
-        all.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
+        let differ = all.into_iter().filter(|(_, same)| !same).map(|(key, _)| key);
+        differ.chain(self.limits.fixed_differences(&policy.limits)).collect()
     }
 }

@@ -122,30 +122,17 @@ impl Fixed {
             ("early.window", ours.early_window == theirs.early_window),
             ("early.remembered", ours.early_messages == theirs.early_messages),
         ];
-        let (ours, theirs) = (&self.limits, &policy.limits);
-        let limits = [
-            ("limits.handshake_timeout", ours.handshake_timeout == theirs.handshake_timeout),
-            ("limits.handshakes", ours.handshakes == theirs.handshakes),
-            ("limits.header_read_timeout", ours.header_read_timeout == theirs.header_read_timeout),
-            ("limits.header", ours.header == theirs.header),
-            ("limits.idle_timeout", ours.idle_timeout == theirs.idle_timeout),
-            ("limits.connections", ours.connections == theirs.connections),
-            ("limits.connections_per_source", ours.connections_per_source == theirs.connections_per_source),
-            ("limits.streams", ours.streams == theirs.streams),
-            ("limits.in_flight_per_source", self.in_flight_per_source == policy.in_flight_per_source),
-            ("limits.in_flight", ours.in_flight == theirs.in_flight),
-            ("limits.drain", ours.drain == theirs.drain),
-            ("limits.unwrap_queue", self.unwrap_queue == policy.unwrap_queue),
-        ];
         let (ours, theirs) = (&self.rollout, &policy.rollout);
         let others = [
             ("admin.listen", self.admin.listen == policy.admin.listen),
             ("admin.hosts", self.admin.hosts == policy.admin.hosts),
+            ("limits.in_flight_per_source", self.in_flight_per_source == policy.in_flight_per_source),
+            ("limits.unwrap_queue", self.unwrap_queue == policy.unwrap_queue),
             ("log.format", self.log_format == policy.log.format),
             ("rollout.state", ours.state == theirs.state),
             ("rollout.devices", ours.devices == theirs.devices),
         ];
-        let all = others.into_iter().chain(sessions).chain(limits);
-        all.filter(|(_, same)| !same).map(|(key, _)| key).collect()
+        let differ = sessions.into_iter().chain(others).filter(|(_, same)| !same).map(|(key, _)| key);
+        differ.chain(self.limits.fixed_differences(&policy.limits)).collect()
     }
 }

@@ -104,6 +104,37 @@ impl Limits {
         };
         (limits, message)
     }
+
+    /// The keys of which `other` says something else, of those that hold from the start to the end of the process.
+    pub fn fixed_differences(&self, other: &Self) -> impl Iterator<Item = &'static str> {
+        // Every field is named, so that no later one is forgotten.
+        let Self {
+            handshake_timeout,
+            handshakes,
+            header_read_timeout,
+            body_timeout: _,
+            idle_timeout,
+            header,
+            connections,
+            connections_per_source,
+            streams,
+            in_flight,
+            drain,
+        } = self;
+        let all = [
+            ("limits.handshake_timeout", *handshake_timeout == other.handshake_timeout),
+            ("limits.handshakes", *handshakes == other.handshakes),
+            ("limits.header_read_timeout", *header_read_timeout == other.header_read_timeout),
+            ("limits.idle_timeout", *idle_timeout == other.idle_timeout),
+            ("limits.header", *header == other.header),
+            ("limits.connections", *connections == other.connections),
+            ("limits.connections_per_source", *connections_per_source == other.connections_per_source),
+            ("limits.streams", *streams == other.streams),
+            ("limits.in_flight", *in_flight == other.in_flight),
+            ("limits.drain", *drain == other.drain),
+        ];
+        all.into_iter().filter(|(_, same)| !same).map(|(key, _)| key)
+    }
 }
 
 /// How logs are written, from `[log]`.

@@ -15,7 +15,7 @@ use crate::http::{exchange, post_bytes};
 use crate::pki::{Authority, Pair};
 use crate::server::Server;
 use crate::site::{Running, Site, rule};
-use crate::syncml::{FIRST, SECOND, XML, accepted};
+use crate::syncml::{Client, FIRST, SECOND, XML, accepted};
 use crate::world::policy_text;
 
 /// A server at `localhost`, which demands certificates of this authority.
@@ -215,4 +215,24 @@ async fn behind_a_balancer_the_server_is_told_the_client_that_it_names() {
     assert_eq!(exchange(gateway.addr, &request).await.body, accepted());
     let expected = [field("forwarded", "for=\"[2001:db8::7]\""), field("x-forwarded-for", "2001:db8::7")];
     assert_eq!(told(&gateway.site.server), expected);
+}
+
+#[tokio::test]
+async fn a_new_certificate_and_authority_are_used_without_another_start() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let server = server_of(&authority, BOTH).await;
+    let mut gateway = site(server, &other, &other.certify("gateway"), LINES).await.start().await;
+    assert_unreachable(&mut gateway, "certificate").await;
+    // The certificate comes before its key, which is a mismatch until both are there.
+    let client = authority.certify("gateway");
+    gateway.site.write_file("client.pem", &client.certificate);
+    gateway.not_reloaded("client.pem: ").await;
+    gateway.site.write_file("ca.pem", &authority.pem());
+    write_client(&gateway.site, &client);
+    gateway.reloaded(2).await;
+    // Before all three were there, another may have been in force.
+    gateway.program.hang_up();
+    gateway.program.event("reloaded", |fields| (fields["by"] == "SIGHUP").then_some(())).await;
+    let other_phone = Client { source: "IMEI:other", ..FIRST };
+    gateway.terminal().await.send(&other_phone).await.assert_says(200, &accepted());
 }
