@@ -197,7 +197,7 @@ async fn the_server_is_told_the_clients_address_as_the_policy_says() {
         // What is sealed is forwarded as it was sealed, with the same two fields and no others.
         let before = gateway.site.server.seen().len();
         let mut terminal = gateway.terminal().await;
-        terminal.send(&crate::syncml::Client { source: "IMEI:other", ..FIRST }).await.assert_says(200, &accepted());
+        terminal.send(&Client { source: "IMEI:other", ..FIRST }).await.assert_says(200, &accepted());
         assert_eq!(gateway.site.server.seen().len(), before + 1);
         assert_eq!(told(&gateway.site.server), expected, "{key}");
     }
