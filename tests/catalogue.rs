@@ -167,9 +167,25 @@ fn event(tokens: TokenStream) -> (String, BTreeSet<String>) {
     panic!("an event without a message: {fields:?}");
 }
 
+/// The constants of a source that are string literals.
+fn constants(tokens: TokenStream, found: &mut BTreeMap<String, String>) {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    for (at, token) in tokens.iter().enumerate() {
+        match (token, tokens.get(at + 1), tokens.get(at + 6)) {
+            (TokenTree::Group(group), ..) => constants(group.stream(), found),
+            (TokenTree::Ident(word), Some(TokenTree::Ident(name)), Some(TokenTree::Literal(literal)))
+                if word == "const" =>
+            {
+                found.extend(string(&literal.to_string()).map(|text| (format!("{{{name}}}"), text)));
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Every log event of the crate.
 fn real_events() -> BTreeMap<(String, String), BTreeSet<String>> {
-    let mut found = BTreeMap::new();
+    let (mut found, mut texts) = (BTreeMap::new(), BTreeMap::new());
     let mut directories = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
     while let Some(directory) = directories.pop() {
         for entry in fs::read_dir(directory).unwrap() {
@@ -179,10 +195,16 @@ fn real_events() -> BTreeMap<(String, String), BTreeSet<String>> {
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).unwrap();
                 events(text.parse().unwrap(), &mut found);
+                constants(text.parse().unwrap(), &mut texts);
             }
         }
     }
-    found
+    // A message that is a constant is known by its text.
+    let by_text = found.into_iter().map(|((level, message), fields)| {
+        let message = texts.get(&message).cloned().unwrap_or(message);
+        ((level, message), fields)
+    });
+    by_text.collect()
 }
 
 #[test]
