@@ -76,10 +76,12 @@ pub(super) fn run(args: &Args) -> Result<(), Exit> {
     // What is logged would stand between what is shown.
     args.log.start(&Log { format: LogFormat::Auto, filter: Targets::new().with_default(LevelFilter::OFF) });
     // Gone after the runtime, which waits for what is still being done to files.
-    let directory = TempDir::with_prefix("syncseal-demo-").map_err(cannot_go_on)?;
+    let directory;
     let runtime = runtime::Builder::new_multi_thread().enable_all().build().map_err(cannot_go_on)?;
+    // Signals are listened to before there is anything that one could leave behind.
+    let signals = runtime.block_on(async { drain::on_signals() }).map_err(cannot_go_on)?;
+    directory = TempDir::with_prefix("syncseal-demo-").map_err(cannot_go_on)?;
     runtime.block_on(async {
-        let signals = drain::on_signals().map_err(cannot_go_on)?;
         let mut show = Show::new();
         let (stage, lines) = tokio::select! {
             played = steps::play(&mut show, directory.path(), args.layer.all()) => played?,
