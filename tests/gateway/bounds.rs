@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
-use crate::http::{Answer, post_bytes, post_seal, read_answer};
+use crate::http::{Answer, post_seal, post_seal_bytes, read_answer};
 use crate::syncml::{FIRST, SECOND, accepted};
 use crate::terminal::{Terminal, handshake_bytes, parameters};
 use crate::world::World;
@@ -27,8 +27,7 @@ async fn handshake_from(source: [u8; 4], world: &World) -> Answer {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from((Ipv4Addr::from(source), 0))).unwrap();
     let mut stream = socket.connect(world.addr).await.unwrap();
-    let fields = format!("Content-Type: {}\r\n", syncseal::seal::CONTENT_TYPE);
-    stream.write_all(&post_bytes(&fields, &handshake_bytes(&parameters(&world.key)))).await.unwrap();
+    stream.write_all(&post_seal_bytes(&handshake_bytes(&parameters(&world.key)))).await.unwrap();
     read_answer(&mut stream).await
 }
 

@@ -4,7 +4,7 @@ use syncseal::net::server::Drained;
 use syncseal::seal::Reason;
 use tokio::net::TcpStream;
 
-use crate::http::post_seal;
+use crate::http::{post_seal, post_seal_bytes};
 use crate::syncml::{Client, FIRST, SECOND, accepted, answer};
 use crate::terminal::{Terminal, request};
 use crate::world::World;
@@ -125,7 +125,7 @@ async fn a_drain_does_not_wait_for_ever() {
     let addr = world.addr;
     let exchange = tokio::spawn(async move {
         let mut stream = TcpStream::connect(addr).await.unwrap();
-        let bytes = crate::http::post_bytes(&format!("Content-Type: {}\r\n", syncseal::seal::CONTENT_TYPE), &sealed);
+        let bytes = post_seal_bytes(&sealed);
         tokio::io::AsyncWriteExt::write_all(&mut stream, &bytes).await.unwrap();
         tokio::io::AsyncReadExt::read(&mut stream, &mut [0]).await.unwrap_or(0)
     });

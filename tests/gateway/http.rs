@@ -56,6 +56,11 @@ pub(crate) fn post_bytes(fields: &str, body: &[u8]) -> Vec<u8> {
     request_bytes("POST /sync HTTP/1.1", &format!("{fields}Content-Length: {}\r\n", body.len()), body)
 }
 
+/// The bytes of a POST of what may be a seal to `/sync`.
+pub(crate) fn post_seal_bytes(body: &[u8]) -> Vec<u8> {
+    post_bytes(&format!("Content-Type: {}\r\n", seal::CONTENT_TYPE), body)
+}
+
 /// The bytes of a request.
 pub(crate) fn request_bytes(line: &str, fields: &str, body: &[u8]) -> Vec<u8> {
     let head = format!("{line}\r\nHost: gateway.example\r\nConnection: close\r\n{fields}\r\n");
@@ -69,7 +74,7 @@ pub(crate) async fn post(addr: SocketAddr, content_type: &str, body: &[u8]) -> A
 
 /// POSTs what may be a seal to `/sync`.
 pub(crate) async fn post_seal(addr: SocketAddr, body: &[u8]) -> Answer {
-    post(addr, seal::CONTENT_TYPE, body).await
+    exchange(addr, &post_seal_bytes(body)).await
 }
 
 /// Writes the bytes of a request over a connection of its own, and reads the answer.

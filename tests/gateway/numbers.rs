@@ -12,7 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use crate::http::{post_bytes, post_seal};
+use crate::http::{post_seal, post_seal_bytes};
 use crate::syncml::{FIRST, SECOND, accepted};
 use crate::terminal::{Terminal, request};
 use crate::world::World;
@@ -117,8 +117,7 @@ async fn a_client_that_goes_away_finds_its_answer_when_it_comes_back() {
     let release = world.server.will_hold();
     let sealed = terminal.seal_message(&FIRST);
     let mut stream = TcpStream::connect(world.addr).await.unwrap();
-    let fields = format!("Content-Type: {}\r\n", seal::CONTENT_TYPE);
-    stream.write_all(&post_bytes(&fields, &sealed)).await.unwrap();
+    stream.write_all(&post_seal_bytes(&sealed)).await.unwrap();
     world.server.has_seen(1).await;
     drop(stream);
     drop(release);

@@ -1,12 +1,22 @@
 //! The end of a gateway.
 
-use syncseal::seal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 
-use crate::http::{post_bytes, post_seal, read_answer};
-use crate::site::Site;
+use crate::http::{post_seal, post_seal_bytes, read_answer};
+use crate::site::{Running, Site};
 use crate::syncml::{FIRST, accepted};
+
+/// The connection of an exchange that the server has begun, and does not answer until it is told.
+async fn exchange_without_answer(gateway: &Running) -> (TcpStream, oneshot::Sender<()>) {
+    let mut terminal = gateway.terminal().await;
+    let release = gateway.site.server.will_hold();
+    let mut connection = TcpStream::connect(gateway.addr).await.unwrap();
+    connection.write_all(&post_seal_bytes(&terminal.seal_message(&FIRST))).await.unwrap();
+    gateway.site.server.has_seen(1).await;
+    (connection, release)
+}
 
 #[tokio::test]
 async fn the_exchange_in_flight_is_finished_and_the_exit_is_0() {
@@ -30,12 +40,7 @@ async fn the_exchange_in_flight_is_finished_and_the_exit_is_0() {
 #[tokio::test]
 async fn a_second_signal_ends_at_once_with_exit_1() {
     let mut gateway = Site::new("", "").await.start().await;
-    let mut terminal = gateway.terminal().await;
-    let _held = gateway.site.server.will_hold();
-    let request = post_bytes(&format!("Content-Type: {}\r\n", seal::CONTENT_TYPE), &terminal.seal_message(&FIRST));
-    let mut connection = TcpStream::connect(gateway.addr).await.unwrap();
-    connection.write_all(&request).await.unwrap();
-    gateway.site.server.has_seen(1).await;
+    let (_connection, _held) = exchange_without_answer(&gateway).await;
     gateway.program.terminate();
     gateway.program.logged(|line| line.contains("draining").then_some(())).await;
     assert_eq!(gateway.terminate().await.code(), Some(1));
@@ -57,12 +62,7 @@ async fn idle_connections_are_closed_at_once() {
 #[tokio::test]
 async fn an_exchange_that_takes_longer_than_it_may_is_cut_off_with_exit_1() {
     let mut gateway = Site::new("[limits]\ndrain = '100 ms'", "").await.start().await;
-    let mut terminal = gateway.terminal().await;
-    let _held = gateway.site.server.will_hold();
-    let request = post_bytes(&format!("Content-Type: {}\r\n", seal::CONTENT_TYPE), &terminal.seal_message(&FIRST));
-    let mut connection = TcpStream::connect(gateway.addr).await.unwrap();
-    connection.write_all(&request).await.unwrap();
-    gateway.site.server.has_seen(1).await;
+    let (mut connection, _held) = exchange_without_answer(&gateway).await;
     assert_eq!(gateway.terminate().await.code(), Some(1));
     let mut rest = Vec::new();
     // Nothing was answered: the end of the connection, or its reset.

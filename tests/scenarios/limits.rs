@@ -3,12 +3,12 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use syncseal::seal::{self, Reason};
+use syncseal::seal::Reason;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::http::{Answer, post, post_bytes, post_seal, read_answer};
+use crate::http::{Answer, post, post_seal, post_seal_bytes, read_answer};
 use crate::server::Reply;
 use crate::site::{Running, Site};
 use crate::syncml::{Client, FIRST, SECOND, XML, accepted};
@@ -44,8 +44,7 @@ async fn rest(mut connection: TcpStream) -> String {
 /// What a handshake from there gets.
 async fn handshake_from(host: u8, to: SocketAddr) -> Answer {
     let mut stream = connect_from(host, to).await;
-    let fields = format!("Content-Type: {}\r\n", seal::CONTENT_TYPE);
-    stream.write_all(&post_bytes(&fields, &handshake_bytes(&parameters(&public_key())))).await.unwrap();
+    stream.write_all(&post_seal_bytes(&handshake_bytes(&parameters(&public_key())))).await.unwrap();
     read_answer(&mut stream).await
 }
 
@@ -135,7 +134,7 @@ async fn an_exchange_keeps_its_place_when_its_client_goes_away() {
     let gateway = under("in_flight = 1").await;
     let mut terminal = gateway.terminal().await;
     let release = gateway.site.server.will_hold();
-    let request = post_bytes(&format!("Content-Type: {}\r\n", seal::CONTENT_TYPE), &terminal.seal_message(&FIRST));
+    let request = post_seal_bytes(&terminal.seal_message(&FIRST));
     let mut gone = TcpStream::connect(gateway.addr).await.unwrap();
     gone.write_all(&request).await.unwrap();
     gateway.site.server.has_seen(1).await;

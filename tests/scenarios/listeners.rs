@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::common::Program;
-use crate::http::{Answer, exchange, post_bytes, read_answer, request_bytes};
+use crate::http::{Answer, exchange, post_bytes, post_seal_bytes, read_answer, request_bytes};
 use crate::pki::{Authority, Pair, SERVER};
 use crate::site::{Running, Site, rule};
 use crate::syncml::{Client, FIRST, XML, accepted};
@@ -33,7 +33,7 @@ fn discovery() -> Vec<u8> {
 
 /// A POST that begins a sealed session.
 fn handshake() -> Vec<u8> {
-    post_bytes(&format!("Content-Type: {}\r\n", seal::CONTENT_TYPE), &handshake_bytes(&parameters(&public_key())))
+    post_seal_bytes(&handshake_bytes(&parameters(&public_key())))
 }
 
 /// The next line of a program's log with this message, and this value of a field.

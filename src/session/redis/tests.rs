@@ -203,6 +203,10 @@ async fn what_a_dead_replica_had_in_progress_is_lost() {
     store.complete(accepted, false, T0, |_, _| response("two")).await;
 }
 
+/// The first message of a SyncML session.
+const FIRST: SyncMessage<'static> =
+    SyncMessage { route: "main", source: b"dev-1", session_id: b"7", msg_id: b"1", has_cred: true, target: b"/sync" };
+
 #[tokio::test]
 async fn a_message_and_its_answer_take_one_step_each() {
     let (a, b) = replicas().await;
@@ -210,24 +214,15 @@ async fn a_message_and_its_answer_take_one_step_each() {
     begin(&a, sid).await;
     begin(&a, other).await;
     let kid = Kid::Rsa(KeyId([7; 32]));
-    let message = SyncMessage {
-        route: "main",
-        source: b"dev-1",
-        session_id: b"7",
-        msg_id: b"1",
-        has_cred: true,
-        target: b"/sync",
-    };
-    let Ok(Outcome::Accepted((accepted, Ok(pass)))) =
-        a.accept_message(sid, number(1), [1; 32], message, &kid, T0).await
+    let Ok(Outcome::Accepted((accepted, Ok(pass)))) = a.accept_message(sid, number(1), [1; 32], FIRST, &kid, T0).await
     else {
         panic!("not let through")
     };
     let answer = Answer { hdr_status: Some(200), resp_target: Some(b"/sync?s=9") };
     a.complete_message(accepted, pass, answer, false, T0, |_, _| response("one")).await;
     // It belongs to the one, and nothing of it to the other, whose request is accepted all the same.
-    let at_target = SyncMessage { source: b"dev-2", target: b"/sync?s=9", ..message };
-    for (n, message) in (1..).zip([SyncMessage { msg_id: b"2", ..message }, at_target]) {
+    let at_target = SyncMessage { source: b"dev-2", target: b"/sync?s=9", ..FIRST };
+    for (n, message) in (1..).zip([SyncMessage { msg_id: b"2", ..FIRST }, at_target]) {
         let Ok(Outcome::Accepted((accepted, Err(refused)))) =
             b.accept_message(other, number(n), [1; 32], message, &kid, T0).await
         else {
@@ -236,11 +231,11 @@ async fn a_message_and_its_answer_take_one_step_each() {
         assert_eq!(refused, Refused::SessionBound);
         b.complete(accepted, false, T0, |_, _| response("refused")).await;
     }
-    let next = SyncMessage { msg_id: b"2", target: b"/sync?s=9", ..message };
+    let next = SyncMessage { msg_id: b"2", target: b"/sync?s=9", ..FIRST };
     let Ok(Outcome::Accepted((_, Ok(_)))) = b.accept_message(sid, number(2), [1; 32], next, &kid, T0).await else {
         panic!("not let through")
     };
-    let repeated = a.accept_message(sid, number(1), [1; 32], message, &kid, T0).await;
+    let repeated = a.accept_message(sid, number(1), [1; 32], FIRST, &kid, T0).await;
     assert!(matches!(repeated, Err(Refused::Replayed)));
 }
 
@@ -280,15 +275,7 @@ async fn the_server_sees_no_key_and_everything_goes_by_itself() {
     let accepted = accept(&store, sid, 1, 1).await;
     store.complete(accepted, false, T0, |_, _| response("one")).await;
     let sender = Sender::Plaintext { source: IpAddr::from([192, 0, 2, 1]) };
-    let message = SyncMessage {
-        route: "main",
-        source: b"dev-1",
-        session_id: b"7",
-        msg_id: b"1",
-        has_cred: true,
-        target: b"/sync",
-    };
-    let pass = store.check_binding(message, sender, T0).await.unwrap();
+    let pass = store.check_binding(FIRST, sender, T0).await.unwrap();
     store.answered(pass, Answer { hdr_status: Some(200), resp_target: Some(b"/x") }, T0).await;
     let namespace = hex(&store.0.settings.key.namespace(default_provider()));
     let mut server = server().await;
