@@ -14,7 +14,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 
-use base64_simd::STANDARD as BASE64;
+use base64_turbo::STANDARD as BASE64;
 use bytes::Bytes;
 use memchr::memmem;
 use syncseal::seal::Layer;
@@ -474,7 +474,7 @@ impl Chain {
         secrets.insert(USER.into());
         secrets.extend(DEVICE_INFORMATION.map(Into::into));
         if self.auth == Auth::Basic {
-            secrets.insert(BASE64.encode_to_string(format!("{USER}:{PASSWORD}")).into());
+            secrets.insert(BASE64.encode(format!("{USER}:{PASSWORD}")).into());
         }
 
         if self.layer == Layer::Data {

@@ -80,7 +80,7 @@ impl Wrapping {
             }
             _ => {
                 let name = KeyName::try_from(bytes(&session["kid"]).as_slice()).unwrap();
-                let secret = base64_simd::STANDARD.encode_to_string(bytes(&session["secret"]));
+                let secret = base64_turbo::STANDARD.encode(bytes(&session["secret"]));
                 Self::Secret(name, TerminalSecret::from_text(&secret).unwrap())
             }
         }

@@ -81,7 +81,7 @@ const KEY_ID_PREFIX: &str = "sha256//";
 
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{KEY_ID_PREFIX}{}", base64_simd::STANDARD.encode_to_string(self.0))
+        write!(f, "{KEY_ID_PREFIX}{}", base64_turbo::STANDARD.encode(self.0))
     }
 }
 
@@ -90,7 +90,7 @@ impl FromStr for KeyId {
 
     fn from_str(text: &str) -> Result<Self, InvalidKey> {
         let base64 = text.strip_prefix(KEY_ID_PREFIX).ok_or(InvalidKey::KeyId)?;
-        let id = base64_simd::STANDARD.decode_to_vec(base64).map_err(|_| InvalidKey::KeyId)?;
+        let id = base64_turbo::STANDARD.decode(base64).map_err(|_| InvalidKey::KeyId)?;
         Ok(Self(id.try_into().map_err(|_| InvalidKey::KeyId)?))
     }
 }

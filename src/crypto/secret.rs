@@ -83,8 +83,7 @@ impl TerminalSecret {
     pub fn from_text(text: &str) -> Result<Self, InvalidSecret> {
         let line = text.strip_suffix('\n').unwrap_or(text);
         let line = line.strip_suffix('\r').unwrap_or(line);
-        let bytes =
-            base64_simd::STANDARD.decode_to_vec(line).map(Zeroizing::new).map_err(|_| InvalidSecret::Encoding)?;
+        let bytes = base64_turbo::STANDARD.decode(line).map(Zeroizing::new).map_err(|_| InvalidSecret::Encoding)?;
         if bytes.len() < Self::MIN_LEN {
             return Err(InvalidSecret::Length { len: bytes.len() });
         }
@@ -94,8 +93,9 @@ impl TerminalSecret {
     /// Its text, with the end of the line.
     pub fn to_text(&self) -> Zeroizing<String> {
         // The whole length at once, so that no copy stays behind in an allocation that was outgrown.
-        let mut text = Zeroizing::new(String::with_capacity(base64_simd::STANDARD.encoded_length(self.0.len()) + 1));
-        base64_simd::STANDARD.encode_append(self.expose(), &mut *text);
+        let base64 = Zeroizing::new(base64_turbo::STANDARD.encode(self.expose()));
+        let mut text = Zeroizing::new(String::with_capacity(base64.len() + 1));
+        text.push_str(&base64);
         text.push('\n');
         text
     }

@@ -78,9 +78,9 @@ fn a_secret_is_one_line_of_base64() {
         let read = TerminalSecret::from_text(&format!("{}{end}", text.trim_end())).unwrap();
         assert_eq!(read.expose(), secret.expose());
     }
-    let long = base64_simd::STANDARD.encode_to_string([5; 100]);
+    let long = base64_turbo::STANDARD.encode([5; 100]);
     assert_eq!(TerminalSecret::from_text(&long).unwrap().expose(), [5; 100]);
-    let short = base64_simd::STANDARD.encode_to_string([5; 31]);
+    let short = base64_turbo::STANDARD.encode([5; 31]);
     assert_eq!(TerminalSecret::from_text(&short).unwrap_err(), InvalidSecret::Length { len: 31 });
     for other in
         [format!(" {}", *text), format!("{}\n", *text), text.replace('=', ""), text.replacen('A', "-", 64) + "-"]

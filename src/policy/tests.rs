@@ -41,7 +41,7 @@ fn keys() -> TempDir {
     fs::create_dir(dir.path().join("secrets")).unwrap();
     set_mode(&dir, "secrets", 0o700);
     for name in ["phone-1.secret", "secrets/phone-1.secret"] {
-        fs::write(dir.path().join(name), base64_simd::STANDARD.encode_to_string([7; 32]) + "\n").unwrap();
+        fs::write(dir.path().join(name), base64_turbo::STANDARD.encode([7; 32]) + "\n").unwrap();
         set_mode(&dir, name, 0o600);
     }
     let (certificate, key) = certificate(2020, 2050);
@@ -1124,7 +1124,7 @@ fn operators_look_in_at_an_address_at_a_socket_or_not_at_all() {
 #[test]
 fn what_is_shown_of_a_policy_holds_no_secret() {
     let dir = keys();
-    let store_key = base64_simd::STANDARD.encode_to_string([9; 32]);
+    let store_key = base64_turbo::STANDARD.encode([9; 32]);
     fs::write(dir.path().join("store.key"), &store_key).unwrap();
     set_mode(&dir, "store.key", 0o600);
     let text = "version = 1\n[gateway]\nkeys = ['gateway.pem', { file = 'other.pem', accept_until = 2030-01-31T00:00:00Z }]\n\
@@ -1135,7 +1135,7 @@ fn what_is_shown_of_a_policy_holds_no_secret() {
     let view = policy.view();
     let shown = view.to_string();
     let pem = fs::read_to_string(dir.path().join("gateway.pem")).unwrap();
-    let secret = base64_simd::STANDARD.encode_to_string([7; 32]);
+    let secret = base64_turbo::STANDARD.encode([7; 32]);
     for hidden in ["hunter2", &store_key, &secret, pem.lines().nth(1).unwrap(), "PRIVATE"] {
         assert!(!shown.contains(hidden), "{hidden} in {shown}");
     }

@@ -252,8 +252,8 @@ impl Conversation {
             return Arrival::Refused(status::SIZE_MISMATCH);
         }
         match item.meta("Format") {
-            Some("b64") => base64_simd::STANDARD
-                .decode_to_vec(partial.data.trim_ascii())
+            Some("b64") => base64_turbo::STANDARD
+                .decode(partial.data.trim_ascii())
                 .map_or(Arrival::Refused(status::UNSUPPORTED_FORMAT), Arrival::Whole),
             None | Some("chr" | "bin") => Arrival::Whole(partial.data),
             Some(_) => Arrival::Refused(status::UNSUPPORTED_FORMAT),
@@ -300,7 +300,7 @@ impl Conversation {
 
     fn header(&self, extras: &Extras) -> Element {
         let cred = extras.credentials.as_ref().map(|credentials| {
-            let data = base64_simd::STANDARD.encode_to_string(credentials);
+            let data = base64_turbo::STANDARD.encode(credentials);
             Element::node("Cred", [basic_meta(), Element::leaf("Data", data)])
         });
         let meta = Element::node(

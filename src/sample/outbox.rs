@@ -89,7 +89,7 @@ impl Outgoing {
         let sent = Sent { kind, id, hash: vcard::hash(&data) };
         let media_type = vcard::media_type(&data);
         let base64 = form == Form::Xml && !is_xml_text(&data);
-        let data = if base64 { base64_simd::STANDARD.encode_to_string(&data).into_bytes() } else { data };
+        let data = if base64 { base64_turbo::STANDARD.encode(&data).into_bytes() } else { data };
         Self { sent, source, target, media_type, data, base64, offset: 0 }
     }
 

@@ -184,7 +184,7 @@ impl Server {
     /// Basic credentials, compared in constant time.
     fn authenticate(&self, cred: Option<&Cred>) -> Result<(), u16> {
         let cred = cred.ok_or(status::MISSING_CREDENTIALS)?;
-        let shown = base64_simd::STANDARD.decode_to_vec(cred.data.trim_ascii()).unwrap_or_default();
+        let shown = base64_turbo::STANDARD.decode(cred.data.trim_ascii()).unwrap_or_default();
         let wanted = format!("{}:{}", self.config.user, self.config.password);
         let accepted = cred.scheme == AUTH_BASIC && bool::from(shown.ct_eq(wanted.as_bytes()));
         if accepted { Ok(()) } else { Err(status::INVALID_CREDENTIALS) }

@@ -1,35 +1,161 @@
 //! Canonical base64 (PROTOCOL, preamble): standard alphabet, padding, zero spare bits, no white space.
 
-use base64_simd::STANDARD;
+use std::ops::Range;
+
+use base64_turbo::STANDARD;
 
 use super::Malformed;
+use crate::syncml::is_base64_alphabet;
+
+/// Longer texts are coded in parts of so many characters.
+const PART: usize = 4096;
+/// What a part stands for, in bytes.
+const PART_BYTES: usize = PART / 4 * 3;
 
 /// Decodes one canonical text.
 pub fn decode_base64(text: &[u8]) -> Result<Vec<u8>, Malformed> {
-    STANDARD.decode_to_vec(text).map_err(|_| Malformed::Base64)
+    STANDARD.decode(text).map_err(|_| Malformed::Base64)
 }
 
 /// The canonical text of `bytes`.
 pub fn encode_base64(bytes: &[u8]) -> String {
-    STANDARD.encode_to_string(bytes)
-}
-
-/// Appends the canonical text of `bytes`.
-pub(super) fn append(out: &mut Vec<u8>, bytes: &[u8]) {
-    STANDARD.encode_append(bytes, out);
+    STANDARD.encode(bytes)
 }
 
 /// Length of the canonical text of so many bytes.
-pub(super) fn encoded_len(len: usize) -> usize {
+pub(super) const fn encoded_len(len: usize) -> usize {
     len.div_ceil(3) * 4
 }
 
 /// Whether it is one canonical text.
 pub(super) fn is_base64(text: &[u8]) -> bool {
-    STANDARD.check(text).is_ok()
+    let Some((front, last)) = text.split_last_chunk::<4>() else { return text.is_empty() };
+    text.len().is_multiple_of(4) && is_base64_alphabet(front) && STANDARD.decode_slice(last, &mut [0; 3]).is_ok()
 }
 
-/// Decodes one canonical text where it stands, and gives the number of bytes, which stand where it began.
-pub(super) fn decode_in_place(text: &mut [u8]) -> Result<usize, Malformed> {
-    STANDARD.decode_inplace(text).map(|bytes| bytes.len()).map_err(|_| Malformed::Base64)
+/// Where texts are decoded. Copied from here, out of the processor's cache, it costs next to nothing that a text and what it
+/// stands for are in one buffer.
+pub(super) struct Scratch([u8; PART_BYTES]);
+
+impl Scratch {
+    pub(super) fn new() -> Self {
+        Self([0; PART_BYTES])
+    }
+}
+
+/// Writes what the one canonical text at `text` stands for to `to`, which is in front of it or where it begins, and gives
+/// its length.
+pub(super) fn decode_back(
+    buffer: &mut [u8],
+    text: Range<usize>,
+    to: usize,
+    Scratch(part): &mut Scratch,
+) -> Result<usize, Malformed> {
+    let mut written = to;
+    let mut from = text.start;
+    while from < text.end {
+        let end = text.end.min(from + PART);
+        let len = STANDARD.decode_slice(buffer.get(from..end).unwrap_or_default(), part);
+        let len = len.map_err(|_| Malformed::Base64)?;
+        // Only at the very end there is padding.
+        if len < PART_BYTES && end < text.end {
+            return Err(Malformed::Base64);
+        }
+        from = end;
+        let place = buffer.get_mut(written..written + len).filter(|_| written + len <= from);
+        place.ok_or(Malformed::Base64)?.copy_from_slice(part.get(..len).unwrap_or_default());
+        written += len;
+    }
+    Ok(written - to)
+}
+
+/// With so much room between the two, what [`encode_forward`] writes never runs into what is still to be encoded.
+pub(super) const HEADWAY: usize = PART;
+
+/// Writes the canonical text of the `len` bytes at `from` to `to`, which is in front of them, and gives its length. What was
+/// encoded can be written over. `None` if the text would run into what is still to be encoded.
+pub(super) fn encode_forward(buffer: &mut [u8], mut from: usize, len: usize, to: usize) -> Option<usize> {
+    let end = from.checked_add(len)?;
+    let mut written = to;
+    while from < end {
+        let part = PART_BYTES.min(end - from);
+        let (front, back) = buffer.split_at_mut_checked(from)?;
+        written += STANDARD.encode_slice(back.get(..part)?, front.get_mut(written..)?).ok()?;
+        from += part;
+    }
+    Some(written - to)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Lengths around those at which parts begin and end.
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        let near_part =
+            (0..3usize, -4..5isize).prop_map(|(parts, off)| (parts * PART_BYTES).saturating_add_signed(off));
+        let len = prop_oneof![0..200usize, near_part];
+        (len, prop::collection::vec(any::<u8>(), 1..50))
+            .prop_map(|(len, bytes)| bytes.into_iter().cycle().take(len).collect())
+    }
+
+    fn decoded(text: &[u8]) -> Result<Vec<u8>, Malformed> {
+        let mut buffer = [&[b'!'; 3], text].concat();
+        let len = decode_back(&mut buffer, 3..3 + text.len(), 1, &mut Scratch::new())?;
+        buffer.truncate(1 + len);
+        Ok(buffer.split_off(1))
+    }
+
+    proptest! {
+        #[test]
+        fn in_one_buffer_it_is_the_same(bytes in bytes()) {
+            let text = encode_base64(&bytes);
+            prop_assert_eq!(text.len(), encoded_len(bytes.len()));
+            let mut buffer = vec![0; text.len() + HEADWAY - bytes.len()];
+            let from = buffer.len();
+            buffer.extend_from_slice(&bytes);
+            prop_assert_eq!(encode_forward(&mut buffer, from, bytes.len(), 0), Some(text.len()));
+            prop_assert_eq!(&buffer[..text.len()], text.as_bytes());
+            prop_assert!(is_base64(text.as_bytes()));
+            prop_assert_eq!(decoded(text.as_bytes()), Ok(bytes));
+        }
+
+        /// Wherever a text is broken, whoever looks at it finds the same.
+        #[test]
+        fn what_is_not_canonical_is_none(
+            bytes in bytes(), at in any::<prop::sample::Index>(), byte in prop_oneof![any::<u8>(), Just(b'=')], more in 0..3usize,
+        ) {
+            let mut text = encode_base64(&bytes).into_bytes();
+            text.extend_from_slice(&b"AA"[..more.min(2)]);
+            if !text.is_empty() {
+                let at = at.index(text.len());
+                text[at] = byte;
+            }
+            let whole = decode_base64(&text);
+            prop_assert_eq!(is_base64(&text), whole.is_ok());
+            prop_assert_eq!(decoded(&text), whole);
+        }
+    }
+
+    #[test]
+    fn padding_ends_a_text() {
+        for text in ["QQ==QUJD", "QUI=QUJD"] {
+            assert!(!is_base64(text.as_bytes()));
+            assert_eq!(decode_base64(text.as_bytes()), Err(Malformed::Base64));
+        }
+        let mut text = vec![b'A'; 2 * PART];
+        text[PART - 1] = b'=';
+        assert_eq!(decoded(&text), Err(Malformed::Base64));
+        assert!(!is_base64(&text));
+    }
+
+    #[test]
+    fn what_would_run_into_the_rest_is_not_written() {
+        let mut buffer = vec![7; 2 * PART];
+        assert_eq!(encode_forward(&mut buffer, PART - 1, PART_BYTES, 0), None);
+        assert_eq!(buffer, vec![7; 2 * PART]);
+        assert_eq!(decode_back(&mut [b'A'; 4], 0..4, 2, &mut Scratch::new()), Err(Malformed::Base64));
+    }
 }

@@ -175,6 +175,7 @@ pub enum Vocabulary {
 
 impl Vocabulary {
     /// The name of a tag token, without flags; empty if there is none.
+    #[inline]
     pub fn name(self, page: u8, token: u8) -> &'static [u8] {
         let names = match (self, page) {
             (Self::SyncMl, 0) => SYNCML_NAMES,

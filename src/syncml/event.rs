@@ -1,7 +1,8 @@
 //! The one reader over both forms, and the events that it gives.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
+use super::ascii::TEXT;
 use super::{Fault, Form, InvalidDocument, Limits, Strictness, wbxml, xml};
 
 /// A pull reader of a document in either form.
@@ -54,6 +55,23 @@ impl<'a> Reader<'a> {
             Form::Wbxml => Self::Wbxml(wbxml::Reader::new(document, limits, strictness)?),
         })
     }
+
+    /// Begins to read the content of an element by itself, strictly: WBXML on code page 0, without a string table. It ends
+    /// with `None` where it ended well.
+    pub fn content(form: Form, content: &'a [u8], limits: &Limits) -> Self {
+        match form {
+            Form::Xml => Self::Xml(xml::Reader::content(content, limits, Strictness::Strict)),
+            Form::Wbxml => Self::Wbxml(wbxml::Reader::content(content, 0..content.len(), 0..0, limits)),
+        }
+    }
+
+    /// The code page that is current at the next byte to be read. XML: 0.
+    pub fn page(&self) -> u8 {
+        match self {
+            Self::Xml(_) => 0,
+            Self::Wbxml(reader) => reader.page(),
+        }
+    }
 }
 
 impl<'a> Iterator for Reader<'a> {
@@ -63,6 +81,30 @@ impl<'a> Iterator for Reader<'a> {
         match self {
             Self::Xml(reader) => reader.next(),
             Self::Wbxml(reader) => reader.next(),
+        }
+    }
+}
+
+/// What a reader gives. Whoever takes many at once is served faster than by the iterator, where each is told apart twice:
+/// when it is made, and when it is taken.
+pub trait Events<'a>: Iterator<Item = Result<Event<'a>, InvalidDocument>> {
+    /// Whether there are code pages, and SWITCH_PAGEs between events.
+    const HAS_PAGES: bool;
+
+    /// Gives events to `take` until that breaks off. `None` where there are no more.
+    ///
+    /// # Errors
+    /// The document cannot be read on.
+    fn until<B>(&mut self, take: impl FnMut(Event<'a>) -> ControlFlow<B>) -> Result<Option<B>, InvalidDocument>;
+}
+
+impl<'a> Events<'a> for Reader<'a> {
+    const HAS_PAGES: bool = true;
+
+    fn until<B>(&mut self, take: impl FnMut(Event<'a>) -> ControlFlow<B>) -> Result<Option<B>, InvalidDocument> {
+        match self {
+            Self::Xml(reader) => reader.until(take),
+            Self::Wbxml(reader) => reader.until(take),
         }
     }
 }
@@ -167,7 +209,10 @@ impl From<char> for Character {
 /// no SWITCH_PAGE and no reference into a string table (WBXML).
 pub fn is_text(form: Form, content: &[u8]) -> bool {
     match form {
-        Form::Xml => is_text_run(xml::Reader::content(content, &Limits::NONE, Strictness::Strict), content.len()),
+        Form::Xml => {
+            TEXT.holds(content)
+                || is_text_run(xml::Reader::content(content, &Limits::NONE, Strictness::Strict), content.len())
+        }
         Form::Wbxml => {
             is_text_run(wbxml::Reader::content(content, 0..content.len(), 0..0, &Limits::NONE), content.len())
         }
@@ -175,17 +220,20 @@ pub fn is_text(form: Form, content: &[u8]) -> bool {
 }
 
 /// Whether nothing but text is read from 0 to `len`, with nothing in between.
-fn is_text_run<'a>(events: impl Iterator<Item = Result<Event<'a>, InvalidDocument>>, len: usize) -> bool {
+#[inline(always)]
+fn is_text_run<'a>(mut events: impl Events<'a>, len: usize) -> bool {
     let mut end = 0;
-    for event in events {
-        match event {
-            Ok(Event { span, kind: Kind::Text(text), .. }) if span.start == end && !matches!(text, Text::Table(_)) => {
+    let other = events.until(
+        #[inline(always)]
+        |Event { span, kind, .. }| match kind {
+            Kind::Text(text) if span.start == end && !matches!(text, Text::Table(_)) => {
                 end = span.end;
+                ControlFlow::Continue(())
             }
-            _ => return false,
-        }
-    }
-    end == len
+            _ => ControlFlow::Break(()),
+        },
+    );
+    matches!(other, Ok(None)) && end == len
 }
 
 /// Whether XML 1.0 has this character (production 2).
@@ -193,18 +241,17 @@ pub(super) fn is_xml_char(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
 }
 
-/// How deep a reader is, and how much it has read, held against the limits.
+/// How deep a reader is, and how much it may still read.
 #[derive(Debug)]
 pub(super) struct Nesting {
     depth: usize,
-    elements: usize,
     max_depth: usize,
-    max_elements: usize,
+    elements_left: usize,
 }
 
 impl Nesting {
     pub(super) fn new(limits: &Limits) -> Self {
-        Self { depth: 0, elements: 0, max_depth: limits.depth, max_elements: limits.elements }
+        Self { depth: 0, max_depth: limits.depth, elements_left: limits.elements }
     }
 
     pub(super) fn depth(&self) -> usize {
@@ -212,19 +259,18 @@ impl Nesting {
     }
 
     /// Counts an element that begins at `offset`, and is inside it from here on unless it is empty.
+    #[inline(always)]
     pub(super) fn enter(&mut self, empty: bool, offset: usize) -> Result<(), InvalidDocument> {
-        if self.elements == self.max_elements {
-            return Err(Fault::TooManyElements.at(offset));
-        }
+        self.elements_left = self.elements_left.checked_sub(1).ok_or_else(|| Fault::TooManyElements.at(offset))?;
         if self.depth == self.max_depth {
             return Err(Fault::TooDeep.at(offset));
         }
-        self.elements += 1;
         self.depth += usize::from(!empty);
         Ok(())
     }
 
     /// Leaves the innermost element by the end tag at `offset`.
+    #[inline(always)]
     pub(super) fn leave(&mut self, offset: usize) -> Result<(), InvalidDocument> {
         self.depth = self.depth.checked_sub(1).ok_or_else(|| Fault::EndTag.at(offset))?;
         Ok(())

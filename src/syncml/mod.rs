@@ -12,6 +12,7 @@
 //!
 //! Original messages are never written again from what was read: a document that went through here is the same bytes.
 
+mod ascii;
 mod command;
 pub mod element;
 mod event;
@@ -31,9 +32,10 @@ mod tests;
 
 use std::ops::Range;
 
+pub use ascii::is_base64_alphabet;
 pub use command::{Command, Commands};
 pub use element::Vocabulary;
-pub use event::{Character, Event, Kind, Reader, Tag, Text, is_text};
+pub use event::{Character, Event, Events, Kind, Reader, Tag, Text, is_text};
 pub use fault::{Fault, InvalidDocument, Limits, Strictness};
 pub use heading::Heading;
 pub use media_type::MediaType;

@@ -47,7 +47,7 @@ impl Document<'_> {
             Cow::Owned(text) => Cow::Owned(text.strip_prefix(REFUSAL_MARKER)?.to_vec()),
         };
         match self.form {
-            Form::Xml => base64_simd::STANDARD.decode_to_vec(&map).ok().map(Cow::Owned),
+            Form::Xml => base64_turbo::STANDARD.decode(&map).ok().map(Cow::Owned),
             Form::Wbxml => Some(map),
         }
     }

@@ -1,10 +1,11 @@
 //! One pass over a document, for what a proxy needs of it.
 
 use std::borrow::Cow;
+use std::ops::ControlFlow;
 
 use super::{
-    Command, Document, Event, Fault, Field, Form, InvalidDocument, Kind, Limits, Strictness, SyncBody, SyncHdr, Tag,
-    Text, wbxml, xml,
+    Command, Document, Event, Events, Fault, Field, Form, InvalidDocument, Kind, Limits, Strictness, SyncBody, SyncHdr,
+    Tag, Text, wbxml, xml,
 };
 
 impl<'a> Document<'a> {
@@ -278,11 +279,6 @@ impl SyncBody {
 /// The children that SyncHdr has at most once, as far as we look at them.
 const ONCE: [&str; 7] = ["VerDTD", "VerProto", "SessionID", "MsgID", "Target", "Source", "RespURI"];
 
-/// What either reader gives.
-pub(super) trait Events<'e>: Iterator<Item = Result<Event<'e>, InvalidDocument>> {}
-
-impl<'e, T: Iterator<Item = Result<Event<'e>, InvalidDocument>>> Events<'e> for T {}
-
 /// The next event inside the root.
 fn advance<'e>(events: &mut impl Events<'e>) -> Result<Event<'e>, InvalidDocument> {
     // A reader never ends inside the root without a fault.
@@ -311,15 +307,21 @@ fn skip<'e>(events: &mut impl Events<'e>) -> Result<(), InvalidDocument> {
 /// Reads to the end of the element that was just entered, whose content starts at `start`.
 pub(super) fn content<'e>(events: &mut impl Events<'e>, start: usize) -> Result<Field, InvalidDocument> {
     let mut depth = 1;
-    loop {
-        let event = advance(events)?;
-        match event.kind {
-            Kind::Start(_) => depth += 1,
-            Kind::End if depth == 1 => return Ok(Field { span: start..event.span.start }),
-            Kind::End => depth -= 1,
-            Kind::Empty(_) | Kind::Text(_) => {}
-        }
-    }
+    let end = events.until(
+        #[inline(always)]
+        |event| {
+            match event.kind {
+                Kind::Start(_) => depth += 1,
+                Kind::End if depth == 1 => return ControlFlow::Break(event.span.start),
+                Kind::End => depth -= 1,
+                Kind::Empty(_) | Kind::Text(_) => {}
+            }
+            ControlFlow::Continue(())
+        },
+    );
+    // A reader never ends inside the root without a fault.
+    let end = end?.ok_or_else(|| Fault::Truncated.at(0))?;
+    Ok(Field { span: start..end })
 }
 
 /// Reads to the end of the element `name` that was just entered, whose content starts at `start` and is text.

@@ -4,9 +4,9 @@
 //! the root alone. Literal tags, extensions and processing instructions are faults: nobody who speaks SyncML writes them.
 //! A version 1.0 document is read as its writers write it, with a charset, which that version's text does not have.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
-use super::event::{Nesting, is_xml_char};
+use super::event::{Events, Nesting, is_xml_char};
 use super::{Event, Fault, InvalidDocument, Kind, Limits, Strictness, Tag, Text, Vocabulary};
 
 /// Global tokens (WBXML 1.3, 7.1).
@@ -173,7 +173,7 @@ impl<'a> Reader<'a> {
     }
 
     #[inline(always)]
-    fn read(&mut self) -> Result<Option<Event<'a>>, InvalidDocument> {
+    fn read<B>(&mut self, mut take: impl FnMut(Event<'a>) -> ControlFlow<B>) -> Result<Option<B>, InvalidDocument> {
         loop {
             let start = self.cursor.position;
             if start >= self.cursor.bytes.len() {
@@ -189,7 +189,8 @@ impl<'a> Reader<'a> {
                     Strictness::Strict => Err(Fault::Trailing.at(start)),
                 };
             }
-            let kind = match self.cursor.byte()? {
+            // Each kind is given by itself, so that what is done with it is compiled for it.
+            let flow = match self.cursor.byte()? {
                 token::SWITCH_PAGE => {
                     self.page = self.cursor.byte()?;
                     continue;
@@ -199,19 +200,31 @@ impl<'a> Reader<'a> {
                     if self.nesting.depth() == 0 && self.stage == Stage::Root {
                         self.stage = Stage::Epilog;
                     }
-                    Kind::End
+                    take(self.event(start, Kind::End))
                 }
                 token @ (token::STR_I | token::STR_T | token::OPAQUE | token::ENTITY) => {
                     if self.stage == Stage::Prolog {
                         return Err(Fault::OutsideRoot.at(start));
                     }
-                    Kind::Text(self.text(token)?)
+                    let text = self.text(token)?;
+                    take(self.event(start, Kind::Text(text)))
                 }
-                tag if tag & token::IDENTITY >= token::FIRST_TAG => self.open(tag, start)?,
+                tag if tag & token::IDENTITY >= token::FIRST_TAG => {
+                    let kind = self.open(tag, start)?;
+                    take(self.event(start, kind))
+                }
                 other => return Err(Fault::Token(other).at(start)),
             };
-            return Ok(Some(Event { span: start..self.cursor.position, page: self.page, kind }));
+            if let ControlFlow::Break(value) = flow {
+                return Ok(Some(value));
+            }
         }
+    }
+
+    /// What began at `start` and was just read.
+    #[inline(always)]
+    fn event(&self, start: usize, kind: Kind<'a>) -> Event<'a> {
+        Event { span: start..self.cursor.position, page: self.page, kind }
     }
 
     /// The tag whose byte was read at `start`, counted, with its attributes behind it.
@@ -307,16 +320,24 @@ impl<'a> Reader<'a> {
 impl<'a> Iterator for Reader<'a> {
     type Item = Result<Event<'a>, InvalidDocument>;
 
-    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
+        self.until(ControlFlow::Break).transpose()
+    }
+}
+
+impl<'a> Events<'a> for Reader<'a> {
+    const HAS_PAGES: bool = true;
+
+    #[inline(always)]
+    fn until<B>(&mut self, take: impl FnMut(Event<'a>) -> ControlFlow<B>) -> Result<Option<B>, InvalidDocument> {
         if self.stage == Stage::Done {
-            return None;
+            return Ok(None);
         }
-        let item = self.read().transpose();
-        if !matches!(item, Some(Ok(_))) {
+        let result = self.read(take);
+        if !matches!(result, Ok(Some(_))) {
             self.stage = Stage::Done;
         }
-        item
+        result
     }
 }
 
@@ -336,6 +357,7 @@ struct Cursor<'a> {
 }
 
 impl Cursor<'_> {
+    #[inline(always)]
     fn byte(&mut self) -> Result<u8, InvalidDocument> {
         let byte = *self.bytes.get(self.position).ok_or_else(|| Fault::Truncated.at(self.position))?;
         self.position += 1;
@@ -371,23 +393,17 @@ impl Cursor<'_> {
     }
 
     /// Bytes up to a NUL.
+    #[inline(always)]
     fn terminated(&mut self) -> Result<Range<usize>, InvalidDocument> {
         let start = self.position;
         let rest = self.bytes.get(start..).unwrap_or_default();
-        let length = memchr::memchr(0, rest).ok_or_else(|| Fault::Truncated.at(start))?;
+        // Most strings are shorter than what it takes to look for their end many bytes at a time.
+        let is_end = |&byte: &u8| byte == 0;
+        let short = rest.first_chunk::<16>().and_then(|front| front.iter().position(is_end));
+        let length = short.or_else(|| memchr::memchr(0, rest)).ok_or_else(|| Fault::Truncated.at(start))?;
         self.position = start + length + 1;
         Ok(start..start + length)
     }
-}
-
-/// Appends an mb_u_int32 in its shortest form.
-pub(super) fn push_integer(out: &mut Vec<u8>, value: u32) {
-    for shift in [28, 21, 14, 7] {
-        if value >> shift != 0 {
-            out.push((value >> shift) as u8 & 0x7f | 0x80);
-        }
-    }
-    out.push(value as u8 & 0x7f);
 }
 
 /// Appends `text` as one STR_I, or as one OPAQUE if it holds a NUL, which ends a STR_I.
@@ -410,14 +426,24 @@ pub(super) fn push_opaque(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// Appends what stands in an OPAQUE before its bytes: the token, and their number in its shortest form.
-///
-/// # Panics
-/// If they are 4 GiB or more.
+/// Appends what stands in an OPAQUE before so many bytes.
 pub fn push_opaque_head(out: &mut Vec<u8>, length: usize) {
-    out.push(token::OPAQUE);
-    #[expect(clippy::expect_used, reason = "a programmer's error: messages are bounded far below")]
-    push_integer(out, u32::try_from(length).expect("an OPAQUE holds less than 4 GiB"));
+    let start = out.len();
+    out.resize(start + opaque_head_len(length), 0);
+    write_opaque_head(out.get_mut(start..).unwrap_or_default(), length);
+}
+
+/// Writes what stands in an OPAQUE before so many bytes, the number in its shortest form, over `out`, which is
+/// [as long as that](opaque_head_len).
+pub fn write_opaque_head(out: &mut [u8], length: usize) {
+    debug_assert_eq!(out.len(), opaque_head_len(length));
+    if let [token, number @ ..] = out {
+        *token = token::OPAQUE;
+        for (group, byte) in number.iter_mut().rev().enumerate() {
+            let more = if group == 0 { 0 } else { 0x80 };
+            *byte = (length >> (7 * group)) as u8 & 0x7f | more;
+        }
+    }
 }
 
 /// Length of what stands in an OPAQUE before so many bytes, the number in its shortest form.
@@ -448,4 +474,7 @@ pub(super) const fn with_content(tag: u8) -> u8 {
 }
 
 /// The token that ends an element.
-pub(super) const END: u8 = token::END;
+pub const END: u8 = token::END;
+
+/// The token that changes the code page.
+pub const SWITCH_PAGE: u8 = token::SWITCH_PAGE;

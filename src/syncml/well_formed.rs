@@ -6,10 +6,13 @@ use super::{Fault, xml};
 
 /// Whether all of it is ASCII, of characters that XML has.
 pub(super) fn is_plain(bytes: &[u8]) -> bool {
-    all(bytes, |byte| {
-        let printed = byte.wrapping_sub(b' ') < 0x80 - b' ';
-        printed | (byte.wrapping_sub(b'\t') < 2) | (byte == b'\r')
-    })
+    all(bytes, is_plain_byte)
+}
+
+/// Whether it is an ASCII character that XML has.
+#[inline(always)]
+pub(super) fn is_plain_byte(byte: u8) -> bool {
+    (byte.wrapping_sub(b' ') < 0x80 - b' ') | (byte.wrapping_sub(b'\t') < 2) | (byte == b'\r')
 }
 
 /// Holds bytes that are UTF-8 to the characters that XML has (production 2).

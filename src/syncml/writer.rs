@@ -122,7 +122,7 @@ impl Writer {
         match self.form {
             Form::Xml => {
                 self.out.extend_from_slice(marker);
-                self.out.extend_from_slice(base64_simd::STANDARD.encode_to_string(bytes).as_bytes());
+                self.out.extend_from_slice(base64_turbo::STANDARD.encode(bytes).as_bytes());
             }
             Form::Wbxml => wbxml::push_opaque(&mut self.out, &[marker, bytes].concat()),
         }

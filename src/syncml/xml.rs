@@ -7,21 +7,25 @@
 //! table, what is long many bytes at a time; whatever is not as usual takes the longer way, and every fault is found
 //! there. The tests hold this reader to a slower one, which is quick-xml's from end to end.
 
+use std::ops::{ControlFlow, Range};
+
+use fearless_simd::{Level, Simd, dispatch};
 use quick_xml::errors::{Error, IllFormedError, SyntaxError};
 use quick_xml::events::{self, BytesRef};
 
-use super::event::{Nesting, is_xml_char};
+use super::ascii::{CDATA, NAME, TEXT, VALUE};
+use super::event::{Events, Nesting, is_xml_char};
 use super::well_formed;
 use super::{Event, Fault, InvalidDocument, Kind, Limits, Strictness, Tag, Text};
 
 /// U+FEFF in UTF-8. At the very start of a document it is none of its text.
 pub(super) const BOM: &[u8] = b"\xef\xbb\xbf";
 
+/// The XML declaration as nearly everybody writes it.
+const DECLARATION: &[u8] = b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>";
+
 const CDATA_START: &[u8] = b"<![CDATA[";
 const CDATA_END: &[u8] = b"]]>";
-
-/// Up to so many bytes of a text or name are looked at one by one.
-const SHORT: usize = 16;
 
 /// A pull reader of an XML document; see [`Reader`](super::Reader).
 #[derive(Debug)]
@@ -29,8 +33,8 @@ pub struct Reader<'a> {
     document: &'a [u8],
     /// Where the next byte to be read is.
     offset: usize,
-    /// The names of the open elements, with their prefixes.
-    open: Vec<&'a [u8]>,
+    /// Where the names of the open elements are, with their prefixes.
+    open: Vec<Range<usize>>,
     /// Whether one of them had a quote in it, so that an end tag may not end at its first `>`.
     seen_quote: bool,
     nesting: Nesting,
@@ -84,41 +88,55 @@ impl<'a> Reader<'a> {
         Self { stage: Stage::Content, ..Self::new(content, limits, strictness) }
     }
 
+    /// Gives events to `take` until that breaks off, or there are no more.
     #[inline(always)]
-    fn read(&mut self) -> Result<Option<Event<'a>>, InvalidDocument> {
+    fn read<S: Simd, B>(
+        &mut self,
+        simd: S,
+        mut take: impl FnMut(Event<'a>) -> ControlFlow<B>,
+    ) -> Result<Option<B>, InvalidDocument> {
         if self.stage == Stage::Epilog && self.strictness == Strictness::Tolerant {
             return Ok(None);
         }
         loop {
             let start = self.offset;
             let rest = self.document.get(start..).unwrap_or_default();
-            let (kind, len) = match rest {
-                [b'<', b'/', ..] => (Kind::End, self.end_tag(rest, start)?),
+            let event = |len, kind| Event { span: start..start + len, page: 0, kind };
+            // Each kind is given by itself, so that what is done with it is compiled for it.
+            let flow = match rest {
+                [b'<', b'/', ..] => {
+                    let len = self.end_tag(rest, start)?;
+                    self.offset += len;
+                    take(event(len, Kind::End))
+                }
                 [b'<', b'!', ..] if rest.starts_with(CDATA_START) => {
-                    let (text, len) = self.cdata(rest, start)?;
-                    (Kind::Text(text), len)
+                    let (text, len) = self.cdata(simd, rest, start)?;
+                    self.offset += len;
+                    take(event(len, Kind::Text(text)))
                 }
                 [b'<', b'!' | b'?', ..] => {
                     self.offset += self.other_markup(rest, start)?;
                     continue;
                 }
                 [b'<', ..] => {
-                    let StartTag { name, prefix, empty, len } = self.start_tag(rest, start)?;
+                    let StartTag { name, prefix, empty, len } = self.start_tag(simd, rest, start)?;
+                    self.offset += len;
                     let tag = Tag { name, prefix, token: 0 };
-                    (if empty { Kind::Empty(tag) } else { Kind::Start(tag) }, len)
+                    take(event(len, if empty { Kind::Empty(tag) } else { Kind::Start(tag) }))
                 }
                 [b'&', ..] => {
                     let (text, len) = self.reference(rest, start)?;
-                    (Kind::Text(text), len)
+                    self.offset += len;
+                    take(event(len, Kind::Text(text)))
                 }
                 [_, ..] => {
-                    let text = self.text(rest, start)?;
+                    let text = self.text(simd, rest, start)?;
+                    self.offset += text.len();
                     if !matches!(self.stage, Stage::Root | Stage::Content) {
                         // White space between what stands around the root.
-                        self.offset += text.len();
                         continue;
                     }
-                    (Kind::Text(Text::Chars(text)), text.len())
+                    take(event(text.len(), Kind::Text(Text::Chars(text))))
                 }
                 [] => {
                     return match self.stage {
@@ -128,8 +146,12 @@ impl<'a> Reader<'a> {
                     };
                 }
             };
-            self.offset = start + len;
-            return Ok(Some(Event { span: start..self.offset, page: 0, kind }));
+            if let ControlFlow::Break(value) = flow {
+                return Ok(Some(value));
+            }
+            if self.stage == Stage::Epilog && self.strictness == Strictness::Tolerant {
+                return Ok(None);
+            }
         }
     }
 
@@ -137,7 +159,7 @@ impl<'a> Reader<'a> {
     #[inline(always)]
     fn end_tag(&mut self, rest: &[u8], start: usize) -> Result<usize, InvalidDocument> {
         let len = match self.open.last() {
-            Some(name) if ends(rest, name) && !self.seen_quote => name.len() + 3,
+            Some(name) if !self.seen_quote && self.ends(rest, name) => name.len() + 3,
             _ => self.odd_end_tag(rest, start)?,
         };
         self.open.pop();
@@ -146,6 +168,20 @@ impl<'a> Reader<'a> {
             self.stage = Stage::Epilog;
         }
         Ok(len)
+    }
+
+    /// Whether `rest` begins with the end tag of the open element whose name stands at `name`.
+    #[inline(always)]
+    fn ends(&self, rest: &[u8], name: &Range<usize>) -> bool {
+        let behind = rest.get(2..).unwrap_or_default();
+        let lanes = (behind.first_chunk::<16>(), self.document.get(name.start..).and_then(<[u8]>::first_chunk::<16>));
+        let is_same = match (lanes, FRONT.get(name.len())) {
+            ((Some(&tag), Some(&name)), Some(front)) => {
+                (u128::from_le_bytes(tag) ^ u128::from_le_bytes(name)) & front == 0
+            }
+            _ => behind.get(..name.len()) == self.document.get(name.clone()),
+        };
+        is_same && behind.get(name.len()) == Some(&b'>')
     }
 
     /// Holds an end tag that is not simply the open element's to it; there may be white space behind its name.
@@ -157,28 +193,50 @@ impl<'a> Reader<'a> {
         let space = name.iter().rev().take_while(|&&byte| is_space(byte)).count();
         match characters {
             Err(Fault::NotUtf8) => Err(Fault::NotUtf8.at(start)),
-            _ if self.open.last().copied() != name.get(..name.len() - space) => Err(Fault::EndTag.at(start)),
+            _ if self.open.last().and_then(|open| self.document.get(open.clone()))
+                != name.get(..name.len() - space) =>
+            {
+                Err(Fault::EndTag.at(start))
+            }
             result => result.map(|()| tag.len()).map_err(|e| e.at(start)),
         }
     }
 
     /// Takes the start tag or empty-element tag that `rest` begins with, and gives its length.
     #[inline(always)]
-    fn start_tag(&mut self, rest: &'a [u8], start: usize) -> Result<StartTag<'a>, InvalidDocument> {
+    fn start_tag<S: Simd>(&mut self, simd: S, rest: &'a [u8], start: usize) -> Result<StartTag<'a>, InvalidDocument> {
         let name = rest.get(1..).unwrap_or_default();
-        let len = run(name, NAME);
-        let starts = name.first().is_some_and(|&byte| is(byte, NAME_START));
+        let len = NAME.run(simd, name);
+        let starts = name.first().is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'_');
         let (name, behind) = name.split_at(len);
-        let empty = match behind {
-            [b'>', ..] if starts => false,
-            [b'/', b'>', ..] if starts => true,
-            _ => return self.odd_start_tag(rest, start),
+        let (attribute, empty) = match behind {
+            [b'>', ..] if starts => (0, false),
+            [b'/', b'>', ..] if starts => (0, true),
+            _ => {
+                let attribute = self.namespace_len(simd, behind);
+                match behind.get(attribute..) {
+                    Some([b'>', ..]) if starts && attribute > 0 => (attribute, false),
+                    _ => return self.odd_start_tag(rest, start),
+                }
+            }
         };
-        self.enter(name, empty, start)?;
-        Ok(StartTag { name, prefix: b"", empty, len: len + if empty { 3 } else { 2 } })
+        self.enter(len, empty, start)?;
+        Ok(StartTag { name, prefix: b"", empty, len: len + attribute + if empty { 3 } else { 2 } })
     }
 
-    /// Takes a start tag with more than a plain name in it.
+    /// Length of the one attribute that SyncML knows, if that is what `rest` begins with and needs no second look.
+    #[inline(always)]
+    fn namespace_len<S: Simd>(&self, simd: S, rest: &[u8]) -> usize {
+        match rest.strip_prefix(b" xmlns=") {
+            Some([quote @ (b'"' | b'\''), value @ ..]) if self.max_attributes > 0 => {
+                let len = VALUE.run(simd, value);
+                if value.get(len) == Some(quote) { b" xmlns=".len() + 1 + len + 1 } else { 0 }
+            }
+            _ => 0,
+        }
+    }
+
+    /// Takes a start tag with more than a plain name and a namespace in it.
     fn odd_start_tag(&mut self, rest: &'a [u8], start: usize) -> Result<StartTag<'a>, InvalidDocument> {
         let tag = tag(rest).ok_or_else(|| Fault::Truncated.at(start))?;
         self.characters(tag).map_err(|e| e.at(start))?;
@@ -190,7 +248,7 @@ impl<'a> Reader<'a> {
         let len = inner.iter().position(|&byte| is_space(byte)).unwrap_or(inner.len());
         let name = inner.get(..len).unwrap_or_default();
         self.seen_quote |= memchr::memchr2(b'"', b'\'', name).is_some();
-        self.enter(name, empty, start)?;
+        self.enter(len, empty, start)?;
         if self.strictness == Strictness::Strict {
             let text = std::str::from_utf8(inner).map_err(|_| Fault::NotUtf8.at(start))?;
             let (name, attributes) = text.split_at(len);
@@ -207,9 +265,9 @@ impl<'a> Reader<'a> {
         Ok(StartTag { name, prefix, empty, len: tag.len() })
     }
 
-    /// Counts the element that begins at `start`, and is inside it from here on unless it is empty.
+    /// Counts the element that begins at `start`, with a name of so many bytes, and is inside it from here on unless it is empty.
     #[inline(always)]
-    fn enter(&mut self, name: &'a [u8], empty: bool, start: usize) -> Result<(), InvalidDocument> {
+    fn enter(&mut self, name: usize, empty: bool, start: usize) -> Result<(), InvalidDocument> {
         self.nesting.enter(empty, start)?;
         match self.stage {
             Stage::Prolog => self.stage = if empty { Stage::Epilog } else { Stage::Root },
@@ -217,17 +275,17 @@ impl<'a> Reader<'a> {
             Stage::Root | Stage::Content => {}
         }
         if !empty {
-            self.open.push(name);
+            self.open.push(start + 1..start + 1 + name);
         }
         Ok(())
     }
 
     /// The text that `rest` begins with, up to what is none.
     #[inline(always)]
-    fn text(&self, rest: &'a [u8], start: usize) -> Result<&'a [u8], InvalidDocument> {
-        let plain = run(rest, TEXT);
+    fn text<S: Simd>(&self, simd: S, rest: &'a [u8], start: usize) -> Result<&'a [u8], InvalidDocument> {
+        let plain = TEXT.run(simd, rest);
         match rest.get(plain) {
-            Some(b'<') if matches!(self.stage, Stage::Root | Stage::Content) => {
+            Some(b'<' | b'&') if plain > 0 && matches!(self.stage, Stage::Root | Stage::Content) => {
                 Ok(rest.get(..plain).unwrap_or_default())
             }
             _ => self.long_text(rest, start),
@@ -264,8 +322,15 @@ impl<'a> Reader<'a> {
     }
 
     /// The CDATA section that `rest` begins with, and its length.
-    fn cdata(&self, rest: &'a [u8], start: usize) -> Result<(Text<'a>, usize), InvalidDocument> {
+    #[inline(always)]
+    fn cdata<S: Simd>(&self, simd: S, rest: &'a [u8], start: usize) -> Result<(Text<'a>, usize), InvalidDocument> {
         let content = rest.get(CDATA_START.len()..).unwrap_or_default();
+        let plain = CDATA.run(simd, content);
+        if content.get(plain..).is_some_and(|behind| behind.starts_with(CDATA_END)) {
+            self.inside(start)?;
+            let text = Text::Cdata(content.get(..plain).unwrap_or_default());
+            return Ok((text, CDATA_START.len() + plain + CDATA_END.len()));
+        }
         let len = memchr::memchr_iter(b'>', content)
             .filter_map(|at| content.get(..at)?.strip_suffix(b"]]"))
             .next()
@@ -295,6 +360,9 @@ impl<'a> Reader<'a> {
     /// Takes markup that is neither tag nor text, and gives its length: a comment, an instruction, a declaration.
     #[cold]
     fn other_markup(&mut self, rest: &[u8], start: usize) -> Result<usize, InvalidDocument> {
+        if self.stage == Stage::Prolog && start == origin(self.document) && rest.starts_with(DECLARATION) {
+            return Ok(DECLARATION.len());
+        }
         let mut inner = quick_xml::Reader::from_reader(rest);
         inner.config_mut().check_comments = self.strictness == Strictness::Strict;
         let event = inner.read_event().map_err(|e| fault(&e).at(start))?;
@@ -368,16 +436,25 @@ impl<'a> Reader<'a> {
 impl<'a> Iterator for Reader<'a> {
     type Item = Result<Event<'a>, InvalidDocument>;
 
-    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
+        self.until(ControlFlow::Break).transpose()
+    }
+}
+
+impl<'a> Events<'a> for Reader<'a> {
+    const HAS_PAGES: bool = false;
+
+    #[inline(always)]
+    fn until<B>(&mut self, take: impl FnMut(Event<'a>) -> ControlFlow<B>) -> Result<Option<B>, InvalidDocument> {
         if self.stage == Stage::Done {
-            return None;
+            return Ok(None);
         }
-        let item = self.read().transpose();
-        if !matches!(item, Some(Ok(_))) {
+        // Compiled for each kind of processor there is, `take` included.
+        let result = dispatch!(Level::new(), simd => self.read(simd, take));
+        if !matches!(result, Ok(Some(_))) {
             self.stage = Stage::Done;
         }
-        item
+        result
     }
 }
 
@@ -405,54 +482,21 @@ fn tag(rest: &[u8]) -> Option<&[u8]> {
     rest.get(..=end)
 }
 
-/// Whether `rest` begins with the end tag of the element `name`.
-#[inline]
-fn ends(rest: &[u8], name: &[u8]) -> bool {
-    rest.get(2..2 + name.len()) == Some(name) && rest.get(2 + name.len()) == Some(&b'>')
-}
-
 /// White space, production 3.
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
-/// ASCII in a name without a colon.
-const NAME: u8 = 1;
-/// ASCII that such a name can start with.
-const NAME_START: u8 = 2;
-/// ASCII in text that needs no second look.
-const TEXT: u8 = 4;
-
-/// What each byte can be.
-static CLASSES: [u8; 256] = {
-    let mut classes = [0; 256];
-    let mut byte = 0u8;
-    while byte < 0x80 {
-        let class = match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'_' => NAME | NAME_START | TEXT,
-            b'0'..=b'9' | b'-' | b'.' => NAME | TEXT,
-            b'<' | b'&' | b']' => 0,
-            b'\t' | b'\n' | b'\r' | b' '.. => TEXT,
-            _ => 0,
-        };
-        classes[byte as usize] = class;
-        byte += 1;
+/// As many bytes at the front as an index, as bits.
+static FRONT: [u128; 16] = {
+    let mut front = [0; 16];
+    let mut len = 1;
+    while len < 16 {
+        front[len] = front[len - 1] << 8 | 0xff;
+        len += 1;
     }
-    classes
+    front
 };
-
-/// How many bytes at the front are of that class, as far as bytes are looked at one by one.
-#[inline(always)]
-fn run(bytes: &[u8], class: u8) -> usize {
-    let end = |bytes: &[u8]| bytes.iter().position(|&byte| !is(byte, class)).unwrap_or(bytes.len());
-    // Of a length that is known the loop is unrolled.
-    bytes.first_chunk::<SHORT>().map_or_else(|| end(bytes), |bytes| end(bytes))
-}
-
-#[inline]
-fn is(byte: u8, class: u8) -> bool {
-    CLASSES[usize::from(byte)] & class != 0
-}
 
 /// The character that a reference stands for.
 pub(super) fn resolve(reference: &BytesRef<'_>) -> Option<char> {

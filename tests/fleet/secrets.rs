@@ -23,7 +23,7 @@ use crate::terminal::{Answer, Terminal, post};
 
 /// The secret of 32 such bytes.
 fn secret(byte: u8) -> TerminalSecret {
-    TerminalSecret::from_text(&base64_simd::STANDARD.encode_to_string([byte; 32])).unwrap()
+    TerminalSecret::from_text(&base64_turbo::STANDARD.encode([byte; 32])).unwrap()
 }
 
 /// Writes the policy of a gateway that shares these secrets, and reads it.

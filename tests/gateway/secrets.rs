@@ -21,7 +21,7 @@ struct Shared {
 
 impl Shared {
     fn new(name: &str, byte: u8) -> Self {
-        let text = base64_simd::STANDARD.encode_to_string([byte; 32]);
+        let text = base64_turbo::STANDARD.encode([byte; 32]);
         Self { name: name.parse().unwrap(), secret: TerminalSecret::from_text(&text).unwrap() }
     }
 

@@ -39,7 +39,7 @@ fn keygen(dir: &Path, name: &str) -> RsaPublicKey {
 
 /// Writes a secret as its owner alone may read it, under another name and then under its own.
 fn write_secret(file: &Path, byte: u8) -> TerminalSecret {
-    let text = base64_simd::STANDARD.encode_to_string([byte; 32]);
+    let text = base64_turbo::STANDARD.encode([byte; 32]);
     let new = file.with_extension("new");
     fs::write(&new, &text).unwrap();
     fs::set_permissions(&new, Permissions::from_mode(0o600)).unwrap();

@@ -153,7 +153,7 @@ fn policy(file: &File, case: &Value, upstream: SocketAddr, keys: &std::path::Pat
         .into_iter()
         .map(|(name, secret)| {
             let path = keys.join(format!("{name}.secret"));
-            std::fs::write(&path, base64_simd::STANDARD.encode_to_string(bytes(secret))).unwrap();
+            std::fs::write(&path, base64_turbo::STANDARD.encode(bytes(secret))).unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
             let name = String::from_utf8(hex::decode(name).unwrap()).unwrap();
             format!("{} = {:?}", Value::from(name), path.display().to_string())
@@ -272,7 +272,7 @@ async fn establish(store: &MemoryStore<SessionKeys>, session: &Value, now: UnixT
     let (kid, secret) = match session["kt"].as_i64() {
         Some(-41) => (Kid::Rsa(KeyId(array(&session["kid"]))), None),
         _ => {
-            let secret = TerminalSecret::from_text(&base64_simd::STANDARD.encode_to_string(bytes(&session["secret"])));
+            let secret = TerminalSecret::from_text(&base64_turbo::STANDARD.encode(bytes(&session["secret"])));
             let name = KeyName::try_from(bytes(&session["kid"]).as_slice()).unwrap();
             (Kid::Secret(name), Some(SecretFingerprint::of(default_provider(), &secret.unwrap())))
         }

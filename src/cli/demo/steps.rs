@@ -457,7 +457,7 @@ fn is(refusal: &Refusal, reason: Reason) -> bool {
 
 /// User name and password as basic authentication writes them.
 fn credentials() -> String {
-    base64_simd::STANDARD.encode_to_string(format!("{USER}:{PASSWORD}"))
+    base64_turbo::STANDARD.encode(format!("{USER}:{PASSWORD}"))
 }
 
 fn refused(reason: Reason) -> String {

@@ -1,5 +1,5 @@
 //! What the AEAD authenticates in the data layer: the COSE Enc_structure (RFC 9052, 5.3) with the skeleton of the document
-//! in its external_aad, in one allocation.
+//! in its external_aad.
 
 use std::ops::Range;
 
@@ -21,67 +21,74 @@ pub(super) struct Envelope<'a> {
     pub(super) content_type: &'a [u8],
 }
 
-/// The Enc_structure, and where the skeleton stands in it.
+/// What stands around the spans of a document, as it is authenticated: an array of byte strings.
 #[derive(Debug)]
-pub(super) struct Aad {
-    pub(super) bytes: Vec<u8>,
-    skeleton: Vec<Range<usize>>,
+pub(super) struct Skeleton {
+    array: Vec<u8>,
+    /// Where each part stands in it.
+    parts: Vec<Range<usize>>,
 }
 
-impl Aad {
-    /// Of `document`, whose spans stand at `slots` (encrypted or not) and have `lengths`.
-    pub(super) fn new(
-        protected: &[u8],
-        envelope: Envelope<'_>,
-        document: &[u8],
-        slots: &[Range<usize>],
-        lengths: impl Iterator<Item = usize> + Clone,
-    ) -> Self {
+impl Skeleton {
+    /// Of `document`, whose spans stand at `slots`, encrypted or not.
+    pub(super) fn new(document: &[u8], slots: &[Range<usize>]) -> Self {
         let parts = skeleton(document, slots);
-        let string_len = |len: usize| head_len(len) + len;
-        let external_len = 1
-            + string_len(VERSION.len())
-            + 2
-            + envelope.target.map_or(1, |target| string_len(target.len()))
-            + string_len(envelope.content_type.len())
-            + head_len(slots.len() + 1)
-            + parts.clone().map(|part| string_len(part.len())).sum::<usize>()
-            + head_len(slots.len())
-            + lengths.clone().map(head_len).sum::<usize>();
-        let total = 1 + string_len(CONTEXT.len()) + string_len(protected.len()) + string_len(external_len);
-
-        let mut bytes = Vec::with_capacity(total);
-        push_head(&mut bytes, Head::Array(Some(3)));
-        push_text(&mut bytes, CONTEXT);
-        push_bytes(&mut bytes, protected);
-        push_head(&mut bytes, Head::Bytes(Some(external_len)));
-        push_head(&mut bytes, Head::Array(Some(7)));
-        push_text(&mut bytes, VERSION);
-        push_head(&mut bytes, Head::Positive(Layer::Data.number().into()));
-        push_head(&mut bytes, Head::Positive(envelope.direction.number().into()));
-        match envelope.target {
-            Some(target) => push_bytes(&mut bytes, target),
-            None => push_head(&mut bytes, Head::Simple(ciborium_ll::simple::NULL)),
-        }
-        push_bytes(&mut bytes, envelope.content_type);
-        push_head(&mut bytes, Head::Array(Some(slots.len() + 1)));
-        let mut skeleton = Vec::with_capacity(slots.len() + 1);
+        let len = parts.clone().map(|part| head_len(part.len()) + part.len()).sum::<usize>();
+        let mut array = Vec::with_capacity(head_len(slots.len() + 1) + len);
+        push_head(&mut array, Head::Array(Some(slots.len() + 1)));
+        let mut ranges = Vec::with_capacity(slots.len() + 1);
         for part in parts {
-            push_bytes(&mut bytes, part);
-            skeleton.push(bytes.len() - part.len()..bytes.len());
+            push_bytes(&mut array, part);
+            ranges.push(array.len() - part.len()..array.len());
         }
-        push_head(&mut bytes, Head::Array(Some(slots.len())));
-        for length in lengths {
-            push_head(&mut bytes, Head::Positive(length as u64));
-        }
-        debug_assert_eq!(bytes.len(), total);
-        Self { bytes, skeleton }
+        Self { array, parts: ranges }
     }
 
-    /// The parts of the skeleton, in order; from the back, too.
-    pub(super) fn skeleton(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
-        self.skeleton.iter().map(|part| self.bytes.get(part.clone()).unwrap_or_default())
+    /// Its parts, in order; from the back, too.
+    pub(super) fn parts(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        self.parts.iter().map(|part| self.array.get(part.clone()).unwrap_or_default())
     }
+}
+
+/// The Enc_structure of a document whose spans have those `lengths`.
+pub(super) fn enc_structure(
+    protected: &[u8],
+    envelope: Envelope<'_>,
+    skeleton: &Skeleton,
+    lengths: impl ExactSizeIterator<Item = usize> + Clone,
+) -> Vec<u8> {
+    let string_len = |len: usize| head_len(len) + len;
+    let external_len = 1
+        + string_len(VERSION.len())
+        + 2
+        + envelope.target.map_or(1, |target| string_len(target.len()))
+        + string_len(envelope.content_type.len())
+        + skeleton.array.len()
+        + head_len(lengths.len())
+        + lengths.clone().map(head_len).sum::<usize>();
+    let total = 1 + string_len(CONTEXT.len()) + string_len(protected.len()) + string_len(external_len);
+
+    let mut bytes = Vec::with_capacity(total);
+    push_head(&mut bytes, Head::Array(Some(3)));
+    push_text(&mut bytes, CONTEXT);
+    push_bytes(&mut bytes, protected);
+    push_head(&mut bytes, Head::Bytes(Some(external_len)));
+    push_head(&mut bytes, Head::Array(Some(7)));
+    push_text(&mut bytes, VERSION);
+    push_head(&mut bytes, Head::Positive(Layer::Data.number().into()));
+    push_head(&mut bytes, Head::Positive(envelope.direction.number().into()));
+    match envelope.target {
+        Some(target) => push_bytes(&mut bytes, target),
+        None => push_head(&mut bytes, Head::Simple(ciborium_ll::simple::NULL)),
+    }
+    push_bytes(&mut bytes, envelope.content_type);
+    bytes.extend_from_slice(&skeleton.array);
+    push_head(&mut bytes, Head::Array(Some(lengths.len())));
+    for length in lengths {
+        push_head(&mut bytes, Head::Positive(length as u64));
+    }
+    debug_assert_eq!(bytes.len(), total);
+    bytes
 }
 
 /// What stands around `slots`: a part more than there are slots.

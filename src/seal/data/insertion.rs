@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::BytesMut;
 
-use super::layout::Mark;
+use super::walk::Mark;
 use super::{Flaw, Unfit};
 use crate::seal::base64;
 use crate::syncml::{Form, wbxml};
@@ -78,7 +78,7 @@ impl Insertion {
 fn push_xml_emi(out: &mut Vec<u8>, marker: &[u8], seal: &[u8]) {
     out.extend_from_slice(b"<EMI xmlns=\"syncml:metinf\">");
     out.extend_from_slice(marker);
-    base64::append(out, seal);
+    out.extend_from_slice(base64::encode_base64(seal).as_bytes());
     out.extend_from_slice(b"</EMI>");
 }
 

@@ -1,16 +1,10 @@
-//! Where things stand in a document of the data layer: spans, the place of the seal, and a seal that is there. One strict
-//! pass finds them, and refuses what section 6 refuses.
+//! Where things stand in a document of the data layer: spans, the place of the seal, and a seal that is there.
 
 use std::ops::Range;
 
-use super::insertion::Insertion;
+use super::walk::{Header, Mark, Place, Walk, local_name};
 use super::{Flaw, Unfit, aad};
-use crate::syncml::{Event, Fault, Form, InvalidDocument, Kind, Limits, Reader, Strictness, Tag, Text};
-
-/// What every marker of ours begins with.
-const MARK: &[u8] = b"syncseal";
-/// How deep the children of SyncHdr are; the root is at depth 1.
-const HEADER_CHILD: usize = 3;
+use crate::syncml::{Event, Fault, Form, Kind, Limits, Reader, Strictness, Text, wbxml};
 
 /// A document without a seal, as the data layer sees it.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,24 +13,12 @@ pub(super) struct Layout {
     pub(super) spans: Vec<Range<usize>>,
     /// Where the seal goes.
     pub(super) place: Place,
-}
-
-/// Where the seal goes, and how it is written there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) offset: usize,
-    pub(super) insertion: Insertion,
-}
-
-/// An EMI of ours in a Meta of SyncHdr.
-#[derive(Clone, Debug)]
-pub(super) struct Mark {
-    /// From its start tag to its end tag.
-    pub(super) emi: Range<usize>,
-    /// What stands between them.
-    pub(super) content: Range<usize>,
-    /// The child of SyncHdr that it is in, in the same way.
-    pub(super) meta: Range<usize>,
+    /// How many of the spans are in SyncHdr.
+    header_spans: usize,
+    /// How many elements there are that are in no span.
+    elements: usize,
+    /// How deep the deepest element is whose content is a span.
+    depth: usize,
 }
 
 impl Layout {
@@ -52,7 +34,13 @@ impl Layout {
             return Err(Flaw::Sealed.at(mark.emi.start));
         }
         match walk.header {
-            Header::Behind(place) => Ok(Self { spans: walk.spans, place }),
+            Header::Behind(place) => Ok(Self {
+                spans: walk.spans,
+                place,
+                header_spans: walk.header_spans,
+                elements: walk.elements,
+                depth: walk.max_depth,
+            }),
             Header::Ahead | Header::Inside => Err(Fault::NotOneSyncHdr.into()).map_err(|flaw: Flaw| flaw.at(0)),
         }
     }
@@ -63,8 +51,8 @@ impl Layout {
     ///
     /// The outcome is that of [`read`](Self::read), always. Behind an element a reader is where it would be had the element
     /// held something else; if not, for its span strayed to another code page, there was no layout. So if what stands around
-    /// the spans is the same, byte for byte, and there is nothing but text at `slots`, then these are the spans, and the
-    /// place is where it was between them. If that cannot be told, the document is read.
+    /// the spans is the same, byte for byte, and what is at `slots` is well-formed by itself and keeps within the limits,
+    /// then these are the spans, and the place is where it was between them. If that cannot be told, the document is read.
     pub(super) fn read_alike<'s>(
         &self,
         form: Form,
@@ -73,29 +61,84 @@ impl Layout {
         slots: &[Range<usize>],
         is_text: impl Fn(&[u8]) -> bool,
     ) -> Result<Self, Unfit> {
+        let limits = Limits::default();
+        let mut elements = self.elements;
+        let mut is_content = |(index, slot): (usize, &Range<usize>)| {
+            let Some(content) = document.get(slot.clone()).filter(|content| !content.is_empty()) else { return false };
+            // In SyncHdr there is more to see than spans.
+            is_text(content)
+                || index >= self.header_spans
+                    && Markup::read(form, content).is_some_and(|markup| {
+                        elements += markup.elements;
+                        let stays =
+                            markup.page == 0 || switches_before_tag(document.get(slot.end..).unwrap_or_default());
+                        stays && elements <= limits.elements && self.depth + markup.depth <= limits.depth
+                    })
+        };
         let is_alike = slots.len() == self.spans.len()
             && aad::skeleton(document, slots).eq(skeleton)
-            && slots
-                .iter()
-                .all(|slot| document.get(slot.clone()).is_some_and(|text| !text.is_empty() && is_text(text)));
+            && slots.iter().enumerate().all(&mut is_content);
         if !is_alike {
             return Self::read(form, document);
         }
         let Place { offset, insertion } = &self.place;
         let before = self.spans.iter().zip(slots).take_while(|(span, _)| span.end <= *offset).last();
         let offset = before.map_or(*offset, |(span, slot)| slot.end + (offset - span.end));
-        Ok(Self { spans: slots.to_vec(), place: Place { offset, insertion: insertion.clone() } })
+        Ok(Self { spans: slots.to_vec(), place: Place { offset, insertion: insertion.clone() }, ..*self })
     }
+}
+
+/// What stands in an element, read by itself.
+struct Markup {
+    /// How many elements.
+    elements: usize,
+    /// How deep the deepest is; the outermost are at depth 1.
+    depth: usize,
+    /// WBXML: the code page at its end.
+    page: u8,
+}
+
+impl Markup {
+    /// Reads the content of an element. `None` if it is not well-formed by itself, or if that does not tell what it is in
+    /// its document.
+    fn read(form: Form, content: &[u8]) -> Option<Self> {
+        let mut markup = Self { elements: 0, depth: 0, page: 0 };
+        let mut depth = 0;
+        let mut events = Reader::content(form, content, &Limits::default());
+        for event in events.by_ref() {
+            match event.ok()? {
+                Event { kind: Kind::Start(tag), span, .. } => {
+                    local_name(form, content, &span, &tag).ok()?;
+                    markup.elements += 1;
+                    depth += 1;
+                    markup.depth = markup.depth.max(depth);
+                }
+                Event { kind: Kind::Empty(tag), span, .. } => {
+                    local_name(form, content, &span, &tag).ok()?;
+                    markup.elements += 1;
+                    markup.depth = markup.depth.max(depth + 1);
+                }
+                Event { kind: Kind::Text(Text::Table(_)), .. } => return None,
+                Event { kind: Kind::Text(_), .. } => {}
+                Event { kind: Kind::End, .. } => depth -= 1,
+            }
+        }
+        markup.page = events.page();
+        Some(markup)
+    }
+}
+
+/// WBXML: whether a SWITCH_PAGE follows with nothing but ENDs before it.
+fn switches_before_tag(document: &[u8]) -> bool {
+    document.iter().find(|&&token| token != wbxml::END) == Some(&wbxml::SWITCH_PAGE)
 }
 
 /// The one EMI of ours in the SyncHdr of a document, which is read no further.
 pub(super) fn find_mark(form: Form, document: &[u8]) -> Result<Mark, Unfit> {
     let mut walk = Walk::new(form, document);
-    for event in reader(form, document)? {
-        walk.take(&event?)?;
-        if matches!(walk.header, Header::Behind(_)) {
-            break;
-        }
+    match reader(form, document)? {
+        Reader::Xml(mut events) => walk.take_header(&mut events)?,
+        Reader::Wbxml(mut events) => walk.take_header(&mut events)?,
     }
     match &walk.marks[..] {
         [mark] => Ok(mark.clone()),
@@ -106,210 +149,4 @@ pub(super) fn find_mark(form: Form, document: &[u8]) -> Result<Mark, Unfit> {
 
 fn reader(form: Form, document: &[u8]) -> Result<Reader<'_>, Unfit> {
     Ok(Reader::new(form, document, &Limits::default(), Strictness::Strict)?)
-}
-
-/// How far the walk is with SyncHdr.
-#[derive(Debug)]
-enum Header {
-    Ahead,
-    Inside,
-    Behind(Place),
-}
-
-/// An EMI that is being read.
-#[derive(Debug)]
-struct Emi {
-    start: usize,
-    content: usize,
-    /// As much of its decoded text as tells whether it is one of ours.
-    text: [u8; MARK.len()],
-    len: usize,
-}
-
-/// A walk over a document.
-#[derive(Debug)]
-struct Walk<'a> {
-    form: Form,
-    document: &'a [u8],
-    depth: usize,
-    /// A bit for each open element, the innermost the lowest: whether it is a Status or Alert, whose Data is no span. No
-    /// document is deeper than it has bits.
-    in_clear: u128,
-    spans: Vec<Range<usize>>,
-    /// Depth and content of the span that is being read.
-    span: Option<(usize, usize)>,
-    header: Header,
-    /// Where the Meta of SyncHdr begins that is being read.
-    meta: Option<usize>,
-    /// The place for a seal in the last Meta of SyncHdr, if it can be there.
-    meta_end: Option<Result<Place, Unfit>>,
-    emi: Option<Emi>,
-    marks: Vec<Mark>,
-    /// The last span ended on another code page than it began on, and no SWITCH_PAGE followed: with the piece in its
-    /// place, another page is current here.
-    strayed: bool,
-    /// Where the last event ended.
-    read_to: usize,
-}
-
-impl<'a> Walk<'a> {
-    fn new(form: Form, document: &'a [u8]) -> Self {
-        Self {
-            form,
-            document,
-            depth: 0,
-            in_clear: 0,
-            spans: Vec::new(),
-            span: None,
-            header: Header::Ahead,
-            meta: None,
-            meta_end: None,
-            emi: None,
-            marks: Vec::new(),
-            strayed: false,
-            read_to: 0,
-        }
-    }
-
-    fn take_all(&mut self, events: impl Iterator<Item = Result<Event<'a>, InvalidDocument>>) -> Result<(), Unfit> {
-        for event in events {
-            self.take(&event?)?;
-        }
-        Ok(())
-    }
-
-    #[inline(always)]
-    fn take(&mut self, event: &Event<'_>) -> Result<(), Unfit> {
-        // Between two tokens stands nothing but SWITCH_PAGE. In XML nothing strays.
-        if event.span.start != self.read_to {
-            self.strayed = false;
-        }
-        self.read_to = event.span.end;
-        match &event.kind {
-            Kind::Start(tag) => {
-                self.tag(event, tag, true)?;
-                self.depth += 1;
-                self.in_clear = self.in_clear << 1 | u128::from(matches!(tag.name, b"Status" | b"Alert"));
-                Ok(())
-            }
-            Kind::Empty(tag) => self.tag(event, tag, false),
-            Kind::Text(text) => self.text(event, text),
-            Kind::End => self.end(event),
-        }
-    }
-
-    #[inline(always)]
-    fn tag(&mut self, event: &Event<'_>, tag: &Tag<'_>, has_content: bool) -> Result<(), Unfit> {
-        let at = event.span.start;
-        let fault = |fault: Fault| Err(Flaw::from(fault).at(at));
-        if self.strayed {
-            return Err(Flaw::Page.at(at));
-        }
-        if self.emi.is_some() {
-            return fault(Fault::NotText("EMI"));
-        }
-        // Of a name with an empty prefix or two colons, nobody can be sure what its local name is.
-        let has_colon = || memchr::memchr(b':', tag.name).is_some();
-        if self.form == Form::Xml && (!tag.prefix.is_empty() && has_colon() || self.document.get(at + 1) == Some(&b':'))
-        {
-            return fault(Fault::Name);
-        }
-        match (self.depth, &self.header) {
-            (0, _) if tag.name != b"SyncML" => return fault(Fault::NotSyncml),
-            (1, Header::Ahead) if tag.name != b"SyncHdr" => return Err(Flaw::HeaderNotFirst.at(at)),
-            (1, Header::Ahead) if !has_content => return Err(Flaw::HeaderWithoutEnd.at(at)),
-            (1, Header::Ahead) => self.header = Header::Inside,
-            (1, _) if tag.name == b"SyncHdr" => return fault(Fault::NotOneSyncHdr),
-            _ => {}
-        }
-        if !has_content {
-            return Ok(());
-        }
-        if self.meta.is_some() {
-            if tag.name == b"EMI" {
-                self.emi = Some(Emi { start: at, content: event.span.end, text: [0; MARK.len()], len: 0 });
-            }
-        } else if self.depth + 1 == HEADER_CHILD && matches!(self.header, Header::Inside) && tag.name == b"Meta" {
-            self.meta = Some(at);
-        }
-        if self.span.is_none() {
-            let is_span = match tag.name {
-                b"Data" => self.in_clear & 1 == 0,
-                b"LocName" => true,
-                _ => false,
-            };
-            if is_span {
-                self.span = Some((self.depth + 1, event.span.end));
-            }
-        }
-        Ok(())
-    }
-
-    #[inline(always)]
-    fn text(&mut self, event: &Event<'_>, text: &Text<'_>) -> Result<(), Unfit> {
-        if self.span.is_some() && matches!(text, Text::Table(_)) {
-            return Err(Flaw::StringTable.at(event.span.start));
-        }
-        if let Some(emi) = &mut self.emi {
-            for (place, byte) in emi.text.iter_mut().skip(emi.len).zip(text.bytes()) {
-                *place = *byte;
-                emi.len += 1;
-            }
-        }
-        Ok(())
-    }
-
-    fn end(&mut self, event: &Event<'_>) -> Result<(), Unfit> {
-        let at = event.span.start;
-        if let Some(emi) = self.emi.take()
-            && emi.text == MARK
-        {
-            let meta = self.meta.unwrap_or(emi.start);
-            self.marks.push(Mark {
-                emi: emi.start..event.span.end,
-                content: emi.content..at,
-                meta: meta..event.span.end,
-            });
-        }
-        if let Some((depth, content)) = self.span
-            && depth == self.depth
-        {
-            if content < at {
-                self.spans.push(content..at);
-            }
-            self.strayed = event.page != 0;
-            self.span = None;
-        }
-        if self.depth == HEADER_CHILD
-            && let Some(start) = self.meta.take()
-        {
-            for mark in self.marks.iter_mut().filter(|mark| mark.meta.start == start) {
-                mark.meta.end = event.span.end;
-            }
-            self.meta_end = Some(self.place(at, Insertion::InMeta { page: event.page }));
-        }
-        if self.depth == HEADER_CHILD - 1 && matches!(self.header, Header::Inside) {
-            let place = self.meta_end.take().unwrap_or_else(|| {
-                self.place(at, Insertion::WithMeta { page: event.page, prefix: self.prefix(&event.span) })
-            });
-            self.header = Header::Behind(place?);
-        }
-        self.depth = self.depth.saturating_sub(1);
-        self.in_clear >>= 1;
-        Ok(())
-    }
-
-    /// A place for the seal, at an end tag. The code page there has to survive the pieces.
-    fn place(&self, offset: usize, insertion: Insertion) -> Result<Place, Unfit> {
-        if self.strayed { Err(Flaw::Page.at(offset)) } else { Ok(Place { offset, insertion }) }
-    }
-
-    /// The namespace prefix of an end tag, with its colon; empty if there is none.
-    fn prefix(&self, end_tag: &Range<usize>) -> Vec<u8> {
-        let tag = self.document.get(end_tag.clone()).unwrap_or_default();
-        match (self.form, memchr::memchr(b':', tag)) {
-            (Form::Xml, Some(colon)) => tag.get(2..=colon).unwrap_or_default().to_vec(),
-            _ => Vec::new(),
-        }
-    }
 }

@@ -15,6 +15,7 @@ mod opening;
 mod sealing;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 pub use opening::{OpenedDocument, SealedDocument};
 pub use sealing::Sealable;

@@ -5,12 +5,12 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
-use super::aad::{Aad, Envelope};
+use super::aad::{Envelope, Skeleton, enc_structure};
 use super::insertion::Carrier;
 use super::layout::{Layout, find_mark};
 use super::{Flaw, Unfit, check_charset};
 use crate::crypto::{OpenFailed, TAG_LEN};
-use crate::seal::base64::decode_in_place;
+use crate::seal::base64::{self, Scratch};
 use crate::seal::header::Encrypt0;
 use crate::seal::schedule::DirectionKey;
 use crate::seal::{Number, NumberedHeader, OpenedInit, Reason, SessionKeys, UnwrappedInit};
@@ -20,13 +20,13 @@ use crate::syncml::{self, Form, wbxml};
 pub struct SealedDocument {
     form: Form,
     content_type: Box<[u8]>,
-    /// The document behind `start`; what stands before is of no use any more.
+    /// The pieces, decoded, one behind the other. What stands behind them is of no use any more.
     buffer: BytesMut,
-    start: usize,
-    /// Of the document, with the pieces as they were encoded in its spans.
+    /// Of the document as it came, with the encoded pieces in its spans.
     layout: Layout,
-    /// Where the bytes of each piece are in the document, decoded.
-    pieces: Vec<Range<usize>>,
+    skeleton: Skeleton,
+    /// How long each piece is.
+    lengths: Vec<usize>,
 }
 
 impl SealedDocument {
@@ -44,23 +44,26 @@ impl SealedDocument {
         // What stands before the seal moves behind it; that is the shorter way.
         let start = inserted.len();
         buffer.copy_within(..range.start, start);
-        let document = buffer.get_mut(start..).ok_or_else(flaw)?;
+        let document = buffer.get(start..).ok_or_else(flaw)?;
         let layout = Layout::read(form, document)?;
         // Inserted again it would be the same bytes, in the same place.
         if layout.place.offset != range.start || layout.place.insertion.bytes(form, &seal) != inserted {
             return Err(flaw());
         }
-        let decode = |slot: &Range<usize>| {
-            let at = slot.start;
-            let bytes = document.get_mut(slot.clone()).and_then(|content| decode(form, content));
-            let bytes = bytes.ok_or_else(|| Flaw::Piece.at(at))?;
-            Ok(at + bytes.start..at + bytes.end)
-        };
-        let pieces = layout.spans.iter().map(decode).collect::<Result<_, Unfit>>()?;
-        Ok((seal, Self { form, content_type: content_type.into(), buffer, start, layout, pieces }))
+        let skeleton = Skeleton::new(document, &layout.spans);
+        // A piece is shorter than it was, so that what is decoded never reaches what is still to be read.
+        let (mut end, mut scratch) = (0, Scratch::new());
+        let mut lengths = Vec::with_capacity(layout.spans.len());
+        for slot in &layout.spans {
+            let len = decode_back(form, &mut buffer, start + slot.start..start + slot.end, end, &mut scratch);
+            let len = len.ok_or_else(|| Flaw::Piece.at(slot.start))?;
+            lengths.push(len);
+            end += len;
+        }
+        Ok((seal, Self { form, content_type: content_type.into(), buffer, layout, skeleton, lengths }))
     }
 
-    /// Opens it in place. The skeleton is copied into what is authenticated, and comes back from there.
+    /// Opens it, and puts the pieces back between the parts of the skeleton, all in the buffer in which it came.
     pub(in crate::seal) fn open<H>(
         self,
         key: &DirectionKey,
@@ -68,30 +71,23 @@ impl SealedDocument {
         sealed: &Encrypt0<H>,
         target: Option<&str>,
     ) -> Result<OpenedDocument, OpenFailed> {
-        let Self { form, content_type, mut buffer, start, layout, pieces } = self;
-        let lengths = pieces.iter().map(ExactSizeIterator::len);
+        let Self { form, content_type, mut buffer, layout, skeleton, lengths } = self;
         let envelope =
             Envelope { direction: sealed.direction, target: target.map(str::as_bytes), content_type: &content_type };
-        let document = buffer.get(start..).ok_or(OpenFailed)?;
-        let aad = Aad::new(sealed.protected(), envelope, document, &layout.spans, lengths);
-
-        // Ciphertext and tag, together at the front: where the seal was, there is room for the tag at least.
-        let mut end = 0;
-        for piece in &pieces {
-            buffer.copy_within(start + piece.start..start + piece.end, end);
-            end += piece.len();
-        }
+        let aad = enc_structure(sealed.protected(), envelope, &skeleton, lengths.iter().copied());
+        // There is room for the tag: the seal that was taken out is longer.
+        let mut end = lengths.iter().sum::<usize>();
         let tag = buffer.get_mut(end..end + TAG_LEN).ok_or(OpenFailed)?;
         tag.copy_from_slice(sealed.ciphertext().get(..TAG_LEN).ok_or(OpenFailed)?);
         let ciphertext = buffer.get_mut(..end + TAG_LEN).ok_or(OpenFailed)?;
-        key.open_detached(number, &aad.bytes, ciphertext)?;
+        key.open_detached(number, &aad, ciphertext)?;
 
         // Apart again, from the back: nothing comes to stand further in front than it was.
-        let opened = aad.skeleton().map(<[u8]>::len).sum::<usize>() + end;
-        let mut spans: Vec<Range<usize>> = Vec::with_capacity(pieces.len());
+        let opened = skeleton.parts().map(<[u8]>::len).sum::<usize>() + end;
+        let mut spans: Vec<Range<usize>> = Vec::with_capacity(lengths.len());
         let mut to = opened;
-        let mut lengths = pieces.iter().rev().map(ExactSizeIterator::len);
-        for part in aad.skeleton().rev() {
+        let mut lengths = lengths.iter().rev();
+        for part in skeleton.parts().rev() {
             let place = to.checked_sub(part.len()).and_then(|from| buffer.get_mut(from..to));
             place.ok_or(OpenFailed)?.copy_from_slice(part);
             to -= part.len();
@@ -103,32 +99,32 @@ impl SealedDocument {
         }
         spans.reverse();
         buffer.truncate(opened);
-        Ok(OpenedDocument { form, bytes: buffer.freeze(), spans, sealed: layout, aad })
+        Ok(OpenedDocument { form, bytes: buffer.freeze(), spans, sealed: layout, skeleton })
     }
 }
 
 impl fmt::Display for SealedDocument {
     /// How much is encrypted in it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let len = self.pieces.iter().map(ExactSizeIterator::len).sum::<usize>();
-        write!(f, "{} pieces, {len} bytes", self.pieces.len())
+        write!(f, "{} pieces, {} bytes", self.lengths.len(), self.lengths.iter().sum::<usize>())
     }
 }
 
 impl fmt::Debug for SealedDocument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SealedDocument").field("form", &self.form).field("pieces", &self.pieces.len()).finish()
+        f.debug_struct("SealedDocument").field("form", &self.form).field("pieces", &self.lengths.len()).finish()
     }
 }
 
-/// Decodes the content of a span that is one piece, where it stands.
-fn decode(form: Form, content: &mut [u8]) -> Option<Range<usize>> {
+/// Writes what the one piece at `slot` stands for to `to`, which is in front of it, and gives its length.
+fn decode_back(form: Form, buffer: &mut [u8], slot: Range<usize>, to: usize, scratch: &mut Scratch) -> Option<usize> {
     match form {
-        Form::Xml => decode_in_place(content).ok().map(|len| 0..len),
+        Form::Xml => base64::decode_back(buffer, slot, to, scratch).ok(),
         Form::Wbxml => {
-            let len = wbxml::sole_opaque(content)?.len();
             // A sealer has no empty pieces.
-            (len > 0).then(|| content.len() - len..content.len())
+            let len = wbxml::sole_opaque(buffer.get(slot.clone())?).filter(|piece| !piece.is_empty())?.len();
+            buffer.copy_within(slot.end - len..slot.end, to);
+            Some(len)
         }
     }
 }
@@ -140,8 +136,8 @@ pub struct OpenedDocument {
     spans: Vec<Range<usize>>,
     /// Of the document that it was opened from.
     sealed: Layout,
-    /// What was authenticated, with the skeleton of both.
-    aad: Aad,
+    /// Of both.
+    skeleton: Skeleton,
 }
 
 impl OpenedDocument {
@@ -150,9 +146,9 @@ impl OpenedDocument {
     /// # Errors
     /// It is none that a sealer takes, or its spans are not those that were put back: `malformed`.
     pub fn check(self) -> Result<Bytes, Unfit> {
-        let Self { form, bytes, spans, sealed, aad } = self;
+        let Self { form, bytes, spans, sealed, skeleton } = self;
         let layout =
-            sealed.read_alike(form, aad.skeleton(), &bytes, &spans, |content| syncml::is_text(form, content))?;
+            sealed.read_alike(form, skeleton.parts(), &bytes, &spans, |content| syncml::is_text(form, content))?;
         if layout.spans == spans { Ok(bytes) } else { Err(Flaw::OtherSpans.at(0)) }
     }
 }

@@ -5,10 +5,11 @@ use std::ops::Range;
 use bytes::Bytes;
 use ciborium_ll::Header as Head;
 
-use super::aad::{Aad, Envelope, skeleton};
+use super::aad::{Envelope, Skeleton, enc_structure, skeleton};
 use super::insertion::Carrier;
 use super::layout::{Layout, find_mark};
 use super::{Flaw, Unfit, check_charset};
+use crate::crypto::TAG_LEN;
 use crate::seal::base64;
 use crate::seal::cbor::{push_bytes, push_head};
 use crate::seal::header::encode_numbered;
@@ -50,61 +51,43 @@ impl Sealable {
         protected: &[u8],
         target: Option<&str>,
     ) -> Result<Bytes, Unfit> {
-        let spans = &self.layout.spans;
+        let Self { form, document, layout: Layout { spans, place, .. }, .. } = self;
         let lengths = spans.iter().map(ExactSizeIterator::len);
-        let mut pieces = Vec::with_capacity(lengths.clone().sum());
-        for span in spans {
-            pieces.extend_from_slice(self.document.get(span.clone()).unwrap_or_default());
-        }
+        let plaintext_len = lengths.clone().sum::<usize>();
+        let encoded_len = lengths.clone().map(|len| encoded_len(*form, len)).sum::<usize>();
         let envelope = Envelope { direction, target: target.map(str::as_bytes), content_type: &self.content_type };
-        let aad = Aad::new(protected, envelope, &self.document, spans, lengths);
-        let tag = key.seal_detached(number, &aad.bytes, &mut pieces);
-        let mut seal = Vec::with_capacity(protected.len() + tag.len() + 8);
-        push_head(&mut seal, Head::Array(Some(3)));
-        push_bytes(&mut seal, protected);
-        push_head(&mut seal, Head::Map(Some(0)));
-        push_bytes(&mut seal, &tag);
-        self.assemble(&pieces, &seal)
-    }
+        let aad = enc_structure(protected, envelope, &Skeleton::new(document, spans), lengths);
 
-    /// The document with the pieces in their places and the seal in its own, checked.
-    fn assemble(&self, mut pieces: &[u8], seal: &[u8]) -> Result<Bytes, Unfit> {
-        let Self { form, document, layout: Layout { spans, place }, .. } = self;
-        let inserted = place.insertion.bytes(*form, seal);
-        let encoded = spans.iter().map(|span| encoded_len(*form, span.len())).sum::<usize>();
-        let size = document.len() - pieces.len() + encoded + inserted.len();
+        let inserted_len = place.insertion.bytes(*form, &seal_of(protected, &[0; TAG_LEN])).len();
 
-        let mut out = Vec::with_capacity(size);
-        let mut slots = Vec::with_capacity(spans.len());
-        // Offsets in the document, and in the output without the seal.
-        let (mut read, mut has_seal) = (0, false);
-        let mut parts = skeleton(document, spans);
-        let mut push_part = |out: &mut Vec<u8>, read: usize| {
-            let part = parts.next().unwrap_or_default();
-            match place.offset.checked_sub(read).and_then(|at| part.split_at_checked(at)) {
-                Some((before, after)) if !has_seal => {
-                    out.extend_from_slice(before);
-                    out.extend_from_slice(&inserted);
-                    out.extend_from_slice(after);
-                    has_seal = true;
-                    inserted.len()
-                }
-                _ => {
-                    out.extend_from_slice(part);
-                    0
-                }
-            }
-        };
-        let mut shift = push_part(&mut out, read);
+        let size = document.len() - plaintext_len + encoded_len + inserted_len;
+        let mut out = Output::new(size, plaintext_len);
         for span in spans {
-            let (piece, rest) = pieces.split_at_checked(span.len()).ok_or_else(|| Flaw::SelfCheck.at(span.start))?;
-            pieces = rest;
-            let start = out.len();
-            push_piece(&mut out, *form, piece);
-            slots.push(start - shift..out.len() - shift);
-            read = span.end;
-            shift += push_part(&mut out, read);
+            out.bytes.extend_from_slice(document.get(span.clone()).unwrap_or_default());
         }
+        let tag = key.seal_detached(number, &aad, out.pieces());
+        let inserted = place.insertion.bytes(*form, &seal_of(protected, &tag));
+
+        let failed = || Flaw::SelfCheck.at(place.offset);
+        let mut slots = Vec::with_capacity(spans.len());
+        // Up to where the document was read; how much longer the output is for the seal.
+        let (mut read, mut shift) = (0, 0);
+        for (part, span) in skeleton(document, spans).zip(spans.iter().map(Some).chain([None])) {
+            match place.offset.checked_sub(read).and_then(|at| part.split_at_checked(at)) {
+                Some((before, after)) if shift == 0 => {
+                    shift = inserted.len();
+                    out.push(before).and_then(|()| out.push(&inserted)).and_then(|()| out.push(after))
+                }
+                _ => out.push(part),
+            }
+            .ok_or_else(failed)?;
+            if let Some(span) = span {
+                let piece = out.push_piece(*form, span.len()).ok_or_else(failed)?;
+                slots.push(piece.start - shift..piece.end - shift);
+                read = span.end;
+            }
+        }
+        let mut out = out.finish();
         debug_assert_eq!(out.len(), size);
         self.check(&mut out, &inserted, &slots)?;
         Ok(out.into())
@@ -146,14 +129,70 @@ fn encoded_len(form: Form, len: usize) -> usize {
     }
 }
 
-fn push_piece(out: &mut Vec<u8>, form: Form, piece: &[u8]) {
-    match form {
-        Form::Xml => base64::append(out, piece),
-        Form::Wbxml => {
-            wbxml::push_opaque_head(out, piece.len());
-            out.extend_from_slice(piece);
-        }
+/// A sealed document while it is written, in one buffer: from its front, while the pieces that are still to be put into
+/// their places stand far enough behind.
+struct Output {
+    bytes: Vec<u8>,
+    /// Up to here it is written.
+    written: usize,
+    /// From here on the pieces stand.
+    pieces: usize,
+}
+
+impl Output {
+    /// Of a document of so many bytes with so many in its spans, which are to be appended to its bytes first.
+    fn new(size: usize, plaintext_len: usize) -> Self {
+        let pieces = size + base64::HEADWAY - plaintext_len;
+        let mut bytes = Vec::with_capacity(size + base64::HEADWAY);
+        bytes.resize(pieces, 0);
+        Self { bytes, written: 0, pieces }
     }
+
+    /// All pieces, as long as none was put into its place.
+    fn pieces(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.pieces..).unwrap_or_default()
+    }
+
+    /// Writes `bytes`. `None`, here and below, if that would run into the pieces, which is a fault of ours.
+    fn push(&mut self, bytes: &[u8]) -> Option<()> {
+        let end = self.written + bytes.len();
+        self.bytes.get_mut(self.written..end).filter(|_| end <= self.pieces)?.copy_from_slice(bytes);
+        self.written = end;
+        Some(())
+    }
+
+    /// Writes the next piece, of so many bytes, and tells where it stands.
+    fn push_piece(&mut self, form: Form, len: usize) -> Option<Range<usize>> {
+        let start = self.written;
+        match form {
+            Form::Xml => self.written += base64::encode_forward(&mut self.bytes, self.pieces, len, start)?,
+            Form::Wbxml => {
+                let content = start + wbxml::opaque_head_len(len);
+                wbxml::write_opaque_head(self.bytes.get_mut(start..content)?, len);
+                let piece = self.pieces..self.pieces.checked_add(len).filter(|&end| end <= self.bytes.len())?;
+                (content <= piece.start).then(|| self.bytes.copy_within(piece, content))?;
+                self.written = content + len;
+            }
+        }
+        self.pieces += len;
+        Some(start..self.written)
+    }
+
+    /// What was written.
+    fn finish(mut self) -> Vec<u8> {
+        self.bytes.truncate(self.written);
+        self.bytes
+    }
+}
+
+/// The COSE_Encrypt0 of a document, whose ciphertext is the tag alone.
+fn seal_of(protected: &[u8], tag: &[u8; TAG_LEN]) -> Vec<u8> {
+    let mut seal = Vec::with_capacity(protected.len() + tag.len() + 8);
+    push_head(&mut seal, Head::Array(Some(3)));
+    push_bytes(&mut seal, protected);
+    push_head(&mut seal, Head::Map(Some(0)));
+    push_bytes(&mut seal, tag);
+    seal
 }
 
 impl SessionKeys {

@@ -1,14 +1,14 @@
 //! A plain XML reader, which is quick-xml's from end to end and looks at every character of every event, and that the
 //! reader in use agrees with it about every document: the same events at the same places, and the same fault.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use proptest::prelude::*;
 use quick_xml::errors::{Error, IllFormedError, SyntaxError};
 use quick_xml::events::{self, BytesRef, BytesStart};
 
 use super::*;
-use crate::syncml::event::{Nesting, is_xml_char};
+use crate::syncml::event::{Events, Nesting, is_xml_char};
 use crate::syncml::well_formed;
 
 /// What a reader makes of a document.
@@ -23,6 +23,16 @@ impl<'a> Reading<'a> {
         let mut events = Vec::new();
         let fault = reader.find_map(|event| event.map(|event| events.push(event)).err());
         Self { events, fault }
+    }
+
+    /// The same, taken all at once.
+    fn at_once(mut reader: impl Events<'a>) -> Self {
+        let mut events = Vec::new();
+        let end = reader.until(|event| {
+            events.push(event);
+            ControlFlow::<()>::Continue(())
+        });
+        Self { events, fault: end.err() }
     }
 }
 
@@ -212,7 +222,7 @@ fn fault(error: &Error) -> Fault {
 }
 
 /// Pieces of documents, good and bad. Put together at random, they make every turn that a reader can take.
-const PIECES: [&[u8]; 68] = [
+const PIECES: [&[u8]; 73] = [
     b"<a>",
     b"<a>",
     b"<a>",
@@ -221,6 +231,10 @@ const PIECES: [&[u8]; 68] = [
     b"</a>",
     b"<a/>",
     b"<b x='1'>",
+    b"<b xmlns='syncml:metinf'>",
+    b"<b xmlns=\"x>]y\">",
+    b" xmlns='",
+    b" xmlns=\"&amp;\"",
     b"</b>",
     b"</b \n>",
     b"<s:c.d-1 y=\"\">",
@@ -258,6 +272,7 @@ const PIECES: [&[u8]; 68] = [
     b"<?",
     b"?>",
     b"<?xml version='1.0'?>",
+    b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>",
     b"<!DOCTYPE a>",
     b"<!DOCTYPE a SYSTEM '>'>",
     b"<!DOCTYPE a [",
@@ -318,11 +333,14 @@ fn captures() -> impl Strategy<Value = Vec<u8>> {
 /// Holds the reader in use to the plain one.
 fn agree(document: &[u8]) {
     let narrow = Limits { depth: 3, elements: 6, attributes: 1, expansion: 0 };
-    for limits in [Limits::default(), narrow] {
+    let narrower = Limits { attributes: 0, ..narrow };
+    for limits in [Limits::default(), narrow, narrower] {
         for strictness in [Strictness::Strict, Strictness::Tolerant] {
             let plain = Reading::of(Plain::new(document, &limits, strictness));
             let reading = Reading::of(xml::Reader::new(document, &limits, strictness));
             assert_eq!(reading, plain, "{strictness:?}: {}", document.escape_ascii());
+            let at_once = Reading::at_once(xml::Reader::new(document, &limits, strictness));
+            assert_eq!(at_once, plain, "{strictness:?}, at once: {}", document.escape_ascii());
         }
     }
 }
@@ -365,8 +383,8 @@ fn the_reader_agrees_with_a_plain_one_about_quotes_in_names() {
 #[test]
 fn the_reader_agrees_with_a_plain_one_about_every_byte() {
     for byte in 0..=u8::MAX {
-        for before in [0, 1, 14, 15, 16, 17, 255, 256, 300] {
-            for behind in [0, 1, 2, 300] {
+        for before in [0, 1, 15, 16, 31, 32, 33, 95, 96, 97, 127, 300] {
+            for behind in [0, 1, 2, 33, 300] {
                 let text = |len| vec![b'x'; len];
                 agree(&[b"<a>", &text(before)[..], &[byte], &text(behind), b"</a>"].concat());
                 agree(&[b"<a><![CDATA[", &text(before)[..], &[byte], &text(behind), b"]]></a>"].concat());
@@ -381,6 +399,12 @@ fn the_reader_agrees_with_a_plain_one_about_every_byte() {
             ["<a></", "a>"],
             ["<a></a", ">"],
             ["<a x='", "'/>"],
+            ["<a xmlns", "'x'></a>"],
+            ["<a xmlns=", "x'></a>"],
+            ["<a xmlns='", "'></a>"],
+            ["<a xmlns='x", "></a>"],
+            ["<a xmlns='x'", "></a>"],
+            ["<?xml version=\"1.0\" encoding=\"UTF-8", "\"?><a/>"],
             ["<a>&", ";</a>"],
             ["<a>]", "]></a>"],
             ["<a>]]", "></a>"],

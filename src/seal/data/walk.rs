@@ -1,0 +1,379 @@
+//! The walk over a document of the data layer: one strict pass that meets spans, the place of the seal and seals, and refuses
+//! what section 6 refuses.
+
+use std::ops::{ControlFlow, Range};
+
+use super::insertion::Insertion;
+use super::{Flaw, Unfit};
+use crate::syncml::{Event, Events, Fault, Form, Kind, Tag, Text};
+
+/// What every marker of ours begins with.
+const MARK: &[u8] = b"syncseal";
+/// How deep the children of SyncHdr are; the root is at depth 1.
+const HEADER_CHILD: usize = 3;
+
+/// Where the seal goes, and how it is written there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) offset: usize,
+    pub(super) insertion: Insertion,
+}
+
+/// An EMI of ours in a Meta of SyncHdr.
+#[derive(Clone, Debug)]
+pub(super) struct Mark {
+    /// From its start tag to its end tag.
+    pub(super) emi: Range<usize>,
+    /// What stands between them.
+    pub(super) content: Range<usize>,
+    /// The child of SyncHdr that it is in, in the same way.
+    pub(super) meta: Range<usize>,
+}
+
+/// What an element is to the spans.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// Its content is a span, unless it is in a Status or Alert.
+    Data,
+    /// Its content is a span.
+    LocName,
+    /// A Status or Alert.
+    Clear,
+    Other,
+}
+
+impl Role {
+    /// Of an element of that local name.
+    #[inline(always)]
+    fn of(name: &[u8]) -> Self {
+        // Most names are told by that alone.
+        match (name.len(), name.first()) {
+            (4, Some(b'D')) if name == b"Data" => Self::Data,
+            (7, Some(b'L')) if name == b"LocName" => Self::LocName,
+            (6, Some(b'S')) if name == b"Status" => Self::Clear,
+            (5, Some(b'A')) if name == b"Alert" => Self::Clear,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// How far the walk is with SyncHdr.
+#[derive(Debug)]
+pub(super) enum Header {
+    Ahead,
+    Inside,
+    Behind(Place),
+}
+
+/// An EMI that is being read.
+#[derive(Debug)]
+struct Emi {
+    start: usize,
+    content: usize,
+    /// As much of its decoded text as tells whether it is one of ours.
+    text: [u8; MARK.len()],
+    len: usize,
+}
+
+/// A walk over a document.
+#[derive(Debug)]
+pub(super) struct Walk<'a> {
+    form: Form,
+    document: &'a [u8],
+    depth: usize,
+    /// Depth of the innermost open Status or Alert, whose Data is no span.
+    clear: Option<usize>,
+    /// Of those around it.
+    outer_clears: Vec<usize>,
+    /// The spans that ended, in order.
+    pub(super) spans: Vec<Range<usize>>,
+    /// Depth and content of the span that is being read.
+    span: Option<(usize, usize)>,
+    /// How many of them are in SyncHdr, once that is behind.
+    pub(super) header_spans: usize,
+    /// How many elements there were that are in no span.
+    pub(super) elements: usize,
+    /// How deep the deepest element was whose content is a span.
+    pub(super) max_depth: usize,
+    pub(super) header: Header,
+    /// Where the Meta of SyncHdr begins that is being read.
+    meta: Option<usize>,
+    /// The place for a seal in the last Meta of SyncHdr, if it can be there.
+    meta_end: Option<Result<Place, Unfit>>,
+    emi: Option<Emi>,
+    /// The seals in SyncHdr.
+    pub(super) marks: Vec<Mark>,
+    /// The last span ended on another code page than it began on, and no SWITCH_PAGE followed: with the piece in its
+    /// place, another page is current here.
+    strayed: bool,
+    /// Where the last event ended.
+    read_to: usize,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(form: Form, document: &'a [u8]) -> Self {
+        Self {
+            form,
+            document,
+            depth: 0,
+            clear: None,
+            outer_clears: Vec::new(),
+            spans: Vec::new(),
+            span: None,
+            header_spans: 0,
+            elements: 0,
+            max_depth: 0,
+            header: Header::Ahead,
+            meta: None,
+            meta_end: None,
+            emi: None,
+            marks: Vec::new(),
+            strayed: false,
+            read_to: 0,
+        }
+    }
+
+    /// Takes a whole document.
+    pub(super) fn take_all(&mut self, mut events: impl Events<'a>) -> Result<(), Unfit> {
+        self.take_header(&mut events)?;
+        self.take_body(events)
+    }
+
+    /// Takes what there is up to the end of SyncHdr.
+    pub(super) fn take_header(&mut self, events: &mut impl Events<'a>) -> Result<(), Unfit> {
+        let stop = events.until(
+            #[inline(always)]
+            |event| match self.take(&event) {
+                Ok(()) if !matches!(self.header, Header::Behind(_)) => ControlFlow::Continue(()),
+                result => ControlFlow::Break(result),
+            },
+        );
+        stop?.unwrap_or(Ok(()))
+    }
+
+    /// Takes what is behind SyncHdr. Nothing but spans is looked for there, so that it is a shorter way than
+    /// [`take`](Self::take).
+    fn take_body<E: Events<'a>>(&mut self, mut events: E) -> Result<(), Unfit> {
+        let Self {
+            form, document, mut depth, mut clear, mut elements, mut strayed, mut read_to, mut max_depth, ..
+        } = *self;
+        let (outer_clears, spans) = (&mut self.outer_clears, &mut self.spans);
+        // Where the span begins that is being read; how deep in it, 1 being its own element, 0 no span.
+        let (mut content, mut inside) = (0, 0);
+        let unfit = events.until(
+            #[inline(always)]
+            |Event { span, page, kind }| {
+                if E::HAS_PAGES {
+                    strayed &= span.start == read_to;
+                    read_to = span.end;
+                }
+                match kind {
+                    Kind::Start(tag) | Kind::Empty(tag) => {
+                        if E::HAS_PAGES && strayed {
+                            return ControlFlow::Break(Flaw::Page.at(span.start));
+                        }
+                        if let Err(unfit) = local_name(form, document, &span, &tag) {
+                            return ControlFlow::Break(unfit);
+                        }
+                        let has_content = matches!(kind, Kind::Start(_));
+                        if inside > 0 {
+                            inside += usize::from(has_content);
+                            return ControlFlow::Continue(());
+                        }
+                        if depth == 1 && tag.name == b"SyncHdr" {
+                            return ControlFlow::Break(Flaw::from(Fault::NotOneSyncHdr).at(span.start));
+                        }
+                        elements += 1;
+                        if !has_content {
+                            return ControlFlow::Continue(());
+                        }
+                        match Role::of(tag.name) {
+                            Role::Data if clear == Some(depth) => depth += 1,
+                            Role::Data | Role::LocName => {
+                                (content, inside) = (span.end, 1);
+                                max_depth = max_depth.max(depth + 1);
+                            }
+                            Role::Clear => {
+                                depth += 1;
+                                outer_clears.extend(clear.replace(depth));
+                            }
+                            Role::Other => depth += 1,
+                        }
+                    }
+                    Kind::Text(Text::Table(_)) if inside > 0 => {
+                        return ControlFlow::Break(Flaw::StringTable.at(span.start));
+                    }
+                    Kind::Text(_) => {}
+                    Kind::End if inside > 1 => inside -= 1,
+                    Kind::End if inside == 1 => {
+                        inside = 0;
+                        strayed = page != 0;
+                        if content < span.start {
+                            spans.push(content..span.start);
+                        }
+                    }
+                    Kind::End => {
+                        if clear == Some(depth) {
+                            clear = outer_clears.pop();
+                        }
+                        depth = depth.saturating_sub(1);
+                    }
+                }
+                ControlFlow::Continue(())
+            },
+        )?;
+        (self.elements, self.max_depth) = (elements, max_depth);
+        unfit.map_or(Ok(()), Err)
+    }
+
+    #[inline(always)]
+    fn take(&mut self, event: &Event<'_>) -> Result<(), Unfit> {
+        // Between two tokens stands nothing but SWITCH_PAGE. In XML nothing strays.
+        if event.span.start != self.read_to {
+            self.strayed = false;
+        }
+        self.read_to = event.span.end;
+        match &event.kind {
+            Kind::Start(tag) => {
+                self.tag(event, tag, true)?;
+                self.depth += 1;
+                if Role::of(tag.name) == Role::Clear {
+                    self.outer_clears.extend(self.clear.replace(self.depth));
+                }
+                Ok(())
+            }
+            Kind::Empty(tag) => self.tag(event, tag, false),
+            Kind::Text(text) => self.text(event, text),
+            Kind::End => self.end(event),
+        }
+    }
+
+    #[inline(always)]
+    fn tag(&mut self, event: &Event<'_>, tag: &Tag<'_>, has_content: bool) -> Result<(), Unfit> {
+        let at = event.span.start;
+        let fault = |fault: Fault| Err(Flaw::from(fault).at(at));
+        if self.strayed {
+            return Err(Flaw::Page.at(at));
+        }
+        if self.emi.is_some() {
+            return fault(Fault::NotText("EMI"));
+        }
+        local_name(self.form, self.document, &event.span, tag)?;
+        self.elements += usize::from(self.span.is_none());
+        match (self.depth, &self.header) {
+            (0, _) if tag.name != b"SyncML" => return fault(Fault::NotSyncml),
+            (1, Header::Ahead) if tag.name != b"SyncHdr" => return Err(Flaw::HeaderNotFirst.at(at)),
+            (1, Header::Ahead) if !has_content => return Err(Flaw::HeaderWithoutEnd.at(at)),
+            (1, Header::Ahead) => self.header = Header::Inside,
+            (1, _) if tag.name == b"SyncHdr" => return fault(Fault::NotOneSyncHdr),
+            _ => {}
+        }
+        if !has_content {
+            return Ok(());
+        }
+        if self.meta.is_some() {
+            if tag.name == b"EMI" {
+                self.emi = Some(Emi { start: at, content: event.span.end, text: [0; MARK.len()], len: 0 });
+            }
+        } else if self.depth + 1 == HEADER_CHILD && matches!(self.header, Header::Inside) && tag.name == b"Meta" {
+            self.meta = Some(at);
+        }
+        if self.span.is_none() {
+            let is_span = match Role::of(tag.name) {
+                Role::Data => self.clear != Some(self.depth),
+                Role::LocName => true,
+                Role::Clear | Role::Other => false,
+            };
+            if is_span {
+                self.span = Some((self.depth + 1, event.span.end));
+                self.max_depth = self.max_depth.max(self.depth + 1);
+            }
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn text(&mut self, event: &Event<'_>, text: &Text<'_>) -> Result<(), Unfit> {
+        if self.span.is_some() && matches!(text, Text::Table(_)) {
+            return Err(Flaw::StringTable.at(event.span.start));
+        }
+        if let Some(emi) = &mut self.emi {
+            for (place, byte) in emi.text.iter_mut().skip(emi.len).zip(text.bytes()) {
+                *place = *byte;
+                emi.len += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, event: &Event<'_>) -> Result<(), Unfit> {
+        let at = event.span.start;
+        if let Some(emi) = self.emi.take()
+            && emi.text == MARK
+        {
+            let meta = self.meta.unwrap_or(emi.start);
+            self.marks.push(Mark {
+                emi: emi.start..event.span.end,
+                content: emi.content..at,
+                meta: meta..event.span.end,
+            });
+        }
+        if let Some((depth, content)) = self.span
+            && depth == self.depth
+        {
+            if content < at {
+                self.spans.push(content..at);
+            }
+            self.strayed = event.page != 0;
+            self.span = None;
+        }
+        if self.depth == HEADER_CHILD
+            && let Some(start) = self.meta.take()
+        {
+            for mark in self.marks.iter_mut().filter(|mark| mark.meta.start == start) {
+                mark.meta.end = event.span.end;
+            }
+            self.meta_end = Some(self.place(at, Insertion::InMeta { page: event.page }));
+        }
+        if self.depth == HEADER_CHILD - 1 && matches!(self.header, Header::Inside) {
+            let place = self.meta_end.take().unwrap_or_else(|| {
+                self.place(at, Insertion::WithMeta { page: event.page, prefix: self.prefix(&event.span) })
+            });
+            self.header = Header::Behind(place?);
+            self.header_spans = self.spans.len();
+        }
+        if self.clear == Some(self.depth) {
+            self.clear = self.outer_clears.pop();
+        }
+        self.depth = self.depth.saturating_sub(1);
+        Ok(())
+    }
+
+    /// A place for the seal, at an end tag. The code page there has to survive the pieces.
+    fn place(&self, offset: usize, insertion: Insertion) -> Result<Place, Unfit> {
+        if self.strayed { Err(Flaw::Page.at(offset)) } else { Ok(Place { offset, insertion }) }
+    }
+
+    /// The namespace prefix of an end tag, with its colon; empty if there is none.
+    fn prefix(&self, end_tag: &Range<usize>) -> Vec<u8> {
+        let tag = self.document.get(end_tag.clone()).unwrap_or_default();
+        match (self.form, memchr::memchr(b':', tag)) {
+            (Form::Xml, Some(colon)) => tag.get(2..=colon).unwrap_or_default().to_vec(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Of a name with an empty prefix or two colons, nobody can be sure what its local name is.
+#[inline(always)]
+pub(super) fn local_name(form: Form, document: &[u8], span: &Range<usize>, tag: &Tag<'_>) -> Result<(), Unfit> {
+    // A tag that is nothing but a local name.
+    if form == Form::Wbxml || span.len() == tag.name.len() + 2 {
+        return Ok(());
+    }
+    let has_colon = || memchr::memchr(b':', tag.name).is_some();
+    if !tag.prefix.is_empty() && has_colon() || document.get(span.start + 1) == Some(&b':') {
+        return Err(Flaw::from(Fault::Name).at(span.start));
+    }
+    Ok(())
+}
