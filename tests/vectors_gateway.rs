@@ -159,6 +159,7 @@ fn cases_that_are_not_run_are_named() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "aws-lc"), ignore = "needs X25519MLKEM768, which only AWS-LC has")]
 fn bad_requests_get_the_reason_that_the_vectors_name() {
     let file = File::read("invalid.json", elsewhere);
     file.run("gateway", |case| {
@@ -175,6 +176,7 @@ fn bad_requests_get_the_reason_that_the_vectors_name() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "aws-lc"), ignore = "needs X25519MLKEM768, which only AWS-LC has")]
 fn refusals_are_said_as_the_vectors_say_them() {
     let file = File::read("refusals.json", elsewhere);
     file.run("gateway", |case| {

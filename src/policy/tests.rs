@@ -1,5 +1,7 @@
 //! Wrong policies with their faults, the documented files, and what values come out.
 
+// The documents name what only AWS-LC has.
+#[cfg(feature = "aws-lc")]
 mod reference;
 
 use std::fs;

@@ -248,6 +248,7 @@ async fn both_versions_of_tls_are_spoken() {
 }
 
 #[tokio::test]
+#[cfg_attr(not(feature = "aws-lc"), ignore = "needs X25519MLKEM768, which only AWS-LC has")]
 async fn tls_agrees_on_a_key_that_a_later_quantum_computer_does_not_find() {
     let secure = Secure::new().await;
     let stream = secure.authority.client().connect(secure.tls).await.unwrap();
@@ -281,6 +282,7 @@ async fn http_2_and_http_1_1_are_agreed_on_by_alpn() {
 }
 
 #[tokio::test]
+#[cfg_attr(not(feature = "aws-lc"), ignore = "needs X25519MLKEM768, which only AWS-LC has")]
 async fn curl_gets_through_tls_with_http_2() {
     let secure = Secure::new().await;
     let mut command = Command::new("curl");

@@ -257,7 +257,6 @@ fn reference() -> String {
 }
 
 #[test]
-#[cfg(feature = "aws-lc")]
 fn docs_policy_md_is_what_the_code_and_the_documented_files_say() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/policy.md");
     let reference = reference();
