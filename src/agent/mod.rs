@@ -49,7 +49,7 @@ use crate::admin::{Access, Probes, ReloadSender, Window};
 use crate::crypto::{RandomFailed, SecureRandom, SystemRandom};
 use crate::intake::{BindError, Intake, WindowError, bind_window};
 use crate::net::drain::Drain;
-use crate::net::server::{self, Drained, Listener, Peer, Server};
+use crate::net::server::{Drained, Listener, Peer, Server};
 use crate::policy::{AgentPolicy, Applied};
 use crate::seal::resp_uri::{Origin, Scheme};
 use crate::session::{DeviceKey, TimeSource, WallClock};
@@ -124,17 +124,7 @@ impl Agent {
         random: Arc<dyn SecureRandom>,
     ) -> Result<Self, RunError> {
         let sync_sessions = SyncSessions::new(policy.sessions.clone());
-        let server = Server::new(server::Limits {
-            connections: policy.limits.connections,
-            connections_per_source: policy.limits.connections_per_source,
-            streams: policy.limits.streams,
-            head_bytes: policy.limits.header,
-            handshake_timeout: policy.limits.handshake_timeout,
-            handshakes: policy.limits.handshakes,
-            head_timeout: policy.limits.header_read_timeout,
-            idle_timeout: policy.limits.idle_timeout,
-            drain_timeout: policy.limits.drain,
-        });
+        let server = Server::new(policy.limits.of_server());
         Ok(Self {
             shared: Arc::new(Shared {
                 server,

@@ -48,7 +48,7 @@ use crate::admin::{Access, ReloadSender, Window};
 use crate::crypto::{RandomFailed, SecureRandom, SystemRandom};
 use crate::intake::{BindError, Intake, WindowError, bind_window};
 use crate::net::drain::Drain;
-use crate::net::server::{self, Drained, Hit, Listener, Server};
+use crate::net::server::{Drained, Hit, Listener, Server};
 use crate::policy::{Applied, GatewayPolicy, Limits, Store};
 use crate::seal::SessionKeys;
 use crate::session::redis::{RedisStore, StartError};
@@ -240,18 +240,7 @@ impl<S: SessionStore<Keys = SessionKeys>> Gateway<S> {
 
 /// What serves connections as the policy says, and counts those that come to a limit.
 fn server(limits: &Limits, metrics: Arc<Metrics>) -> Server {
-    let limits = server::Limits {
-        connections: limits.connections,
-        connections_per_source: limits.connections_per_source,
-        streams: limits.streams,
-        head_bytes: limits.header,
-        handshake_timeout: limits.handshake_timeout,
-        handshakes: limits.handshakes,
-        head_timeout: limits.header_read_timeout,
-        idle_timeout: limits.idle_timeout,
-        drain_timeout: limits.drain,
-    };
-    Server::new(limits).observed(move |hit| {
+    Server::new(limits.of_server()).observed(move |hit| {
         metrics.hit(match hit {
             Hit::Connections => Limit::Connections,
             Hit::HandshakeTimeout => Limit::HandshakeTimeout,

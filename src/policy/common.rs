@@ -10,7 +10,7 @@ use super::fault::{Cause, Conflict};
 use super::reader::{Section, Setting};
 use super::value::{boolean, choice, count, duration, list, nonempty_list, size, text};
 use crate::crypto::{self, Algorithm, CryptoProvider, NamedGroup};
-use crate::net::fields;
+use crate::net::{fields, server};
 use crate::syncml::{Form, MediaType};
 
 /// What is used and allowed of cryptography, from `[crypto]`.
@@ -103,6 +103,21 @@ impl Limits {
             drain,
         };
         (limits, message)
+    }
+
+    /// Those of them that are for whoever serves connections.
+    pub fn of_server(&self) -> server::Limits {
+        server::Limits {
+            connections: self.connections,
+            connections_per_source: self.connections_per_source,
+            streams: self.streams,
+            head_bytes: self.header,
+            handshake_timeout: self.handshake_timeout,
+            handshakes: self.handshakes,
+            head_timeout: self.header_read_timeout,
+            idle_timeout: self.idle_timeout,
+            drain_timeout: self.drain,
+        }
     }
 
     /// The keys of which `other` says something else, of those that hold from the start to the end of the process.

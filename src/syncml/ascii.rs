@@ -17,6 +17,8 @@ pub(super) struct Class {
 
 /// What a name without a colon is made of.
 pub(super) static NAME: Class = Class::of(Sets::NAME);
+/// What XML has of ASCII.
+pub(super) static XML: Class = Class::of(Sets::XML);
 /// What needs no second look in text: neither markup nor part of `]]>`, and a character of XML.
 pub(super) static TEXT: Class = Class::of(Sets::TEXT);
 /// The same in a CDATA section.
@@ -44,18 +46,18 @@ impl Sets {
     const CDATA: u8 = 4;
     const VALUE: u8 = 8;
     const BASE64: u8 = 16;
+    const XML: u8 = 32;
 
     const fn of(byte: u8) -> u8 {
+        let plain = Self::XML | Self::TEXT | Self::CDATA | Self::VALUE;
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' => {
-                Self::NAME | Self::TEXT | Self::CDATA | Self::VALUE | Self::BASE64
-            }
-            b'-' | b'.' | b'_' => Self::NAME | Self::TEXT | Self::CDATA | Self::VALUE,
-            b'+' | b'/' => Self::TEXT | Self::CDATA | Self::VALUE | Self::BASE64,
-            b'<' | b'&' => Self::CDATA,
-            b']' => Self::VALUE,
-            b'"' | b'\'' => Self::TEXT | Self::CDATA,
-            b'\t' | b'\n' | b'\r' | b' '..=0x7f => Self::TEXT | Self::CDATA | Self::VALUE,
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' => plain | Self::NAME | Self::BASE64,
+            b'-' | b'.' | b'_' => plain | Self::NAME,
+            b'+' | b'/' => plain | Self::BASE64,
+            b'<' | b'&' => Self::XML | Self::CDATA,
+            b']' => Self::XML | Self::VALUE,
+            b'"' | b'\'' => Self::XML | Self::TEXT | Self::CDATA,
+            b'\t' | b'\n' | b'\r' | b' '..=0x7f => plain,
             _ => 0,
         }
     }
@@ -159,8 +161,9 @@ mod tests {
 
     use super::*;
 
-    const SETS: [(&Class, u8); 5] = [
+    const SETS: [(&Class, u8); 6] = [
         (&NAME, Sets::NAME),
+        (&XML, Sets::XML),
         (&TEXT, Sets::TEXT),
         (&CDATA, Sets::CDATA),
         (&VALUE, Sets::VALUE),

@@ -4,17 +4,6 @@ use quick_xml::events::{BytesDecl, BytesRef};
 
 use super::{Fault, xml};
 
-/// Whether all of it is ASCII, of characters that XML has.
-pub(super) fn is_plain(bytes: &[u8]) -> bool {
-    all(bytes, is_plain_byte)
-}
-
-/// Whether it is an ASCII character that XML has.
-#[inline(always)]
-pub(super) fn is_plain_byte(byte: u8) -> bool {
-    (byte.wrapping_sub(b' ') < 0x80 - b' ') | (byte.wrapping_sub(b'\t') < 2) | (byte == b'\r')
-}
-
 /// Holds bytes that are UTF-8 to the characters that XML has (production 2).
 pub(super) fn characters(bytes: &[u8]) -> Result<(), Fault> {
     if !all(bytes, |byte| (byte >= b' ') | (byte.wrapping_sub(b'\t') < 2) | (byte == b'\r')) {

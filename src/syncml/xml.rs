@@ -3,9 +3,8 @@
 //! Nothing is expanded but the five predefined entities and character references. Namespaces are not looked at: SyncML
 //! is told by local names, for peers write any namespace, or none.
 //!
-//! Most of a document is tags without attributes and text in ASCII. What is short of that is told byte by byte with a
-//! table, what is long many bytes at a time; whatever is not as usual takes the longer way, and every fault is found
-//! there. The tests hold this reader to a slower one, which is quick-xml's from end to end.
+//! Most of a document is tags without attributes and text in ASCII. That is looked at many bytes at a time; whatever is not as
+//! usual takes the longer way, and every fault is found there. The tests hold this reader to a slower one, which is quick-xml's from end to end.
 
 use std::ops::{ControlFlow, Range};
 
@@ -13,7 +12,7 @@ use fearless_simd::{Level, Simd, dispatch};
 use quick_xml::errors::{Error, IllFormedError, SyntaxError};
 use quick_xml::events::{self, BytesRef};
 
-use super::ascii::{CDATA, NAME, TEXT, VALUE};
+use super::ascii::{CDATA, NAME, TEXT, VALUE, XML};
 use super::event::{Events, Nesting, is_xml_char};
 use super::well_formed;
 use super::{Event, Fault, InvalidDocument, Kind, Limits, Strictness, Tag, Text};
@@ -285,7 +284,7 @@ impl<'a> Reader<'a> {
     fn text<S: Simd>(&self, simd: S, rest: &'a [u8], start: usize) -> Result<&'a [u8], InvalidDocument> {
         let plain = TEXT.run(simd, rest);
         match rest.get(plain) {
-            Some(b'<' | b'&') if plain > 0 && matches!(self.stage, Stage::Root | Stage::Content) => {
+            Some(b'<' | b'&') if matches!(self.stage, Stage::Root | Stage::Content) => {
                 Ok(rest.get(..plain).unwrap_or_default())
             }
             _ => self.long_text(rest, start),
@@ -392,7 +391,7 @@ impl<'a> Reader<'a> {
     /// Holds bytes of the document to UTF-8 and, if it is read strictly, to the characters of XML.
     fn characters(&self, bytes: &[u8]) -> Result<(), Fault> {
         match self.strictness {
-            Strictness::Strict if well_formed::is_plain(bytes) => Ok(()),
+            Strictness::Strict if XML.holds(bytes) => Ok(()),
             Strictness::Strict => {
                 std::str::from_utf8(bytes).map_err(|_| Fault::NotUtf8)?;
                 well_formed::characters(bytes)

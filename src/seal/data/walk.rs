@@ -265,7 +265,6 @@ impl<'a> Walk<'a> {
             (1, Header::Ahead) if tag.name != b"SyncHdr" => return Err(Flaw::HeaderNotFirst.at(at)),
             (1, Header::Ahead) if !has_content => return Err(Flaw::HeaderWithoutEnd.at(at)),
             (1, Header::Ahead) => self.header = Header::Inside,
-            (1, _) if tag.name == b"SyncHdr" => return fault(Fault::NotOneSyncHdr),
             _ => {}
         }
         if !has_content {
