@@ -5,12 +5,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a document or source that does not load fails the test")]
 
+#[path = "common/sources.rs"]
+mod sources;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use proc_macro2::{TokenStream, TokenTree};
+use sources::sources;
 use syncseal::seal::Reason;
 
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
@@ -186,19 +190,10 @@ fn constants(tokens: TokenStream, found: &mut BTreeMap<String, String>) {
 /// Every log event of the crate.
 fn real_events() -> BTreeMap<(String, String), BTreeSet<String>> {
     let (mut found, mut texts) = (BTreeMap::new(), BTreeMap::new());
-    let mut directories = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                directories.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = fs::read_to_string(&path).unwrap();
-                events(text.parse().unwrap(), &mut found);
-                constants(text.parse().unwrap(), &mut texts);
-            }
-        }
-    }
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut |_, text| {
+        events(text.parse().unwrap(), &mut found);
+        constants(text.parse().unwrap(), &mut texts);
+    });
     // A message that is a constant is known by its text.
     let by_text = found.into_iter().map(|((level, message), fields)| {
         let message = texts.get(&message).cloned().unwrap_or(message);

@@ -6,11 +6,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a source that does not load fails the test")]
 
+#[path = "common/sources.rs"]
+mod sources;
+
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use sources::sources;
 
 /// Every module at the root of the crate, from the lowest floor up, and the others that it may name.
 ///
@@ -302,30 +305,21 @@ fn has_safe_comment(lines: &[&str], line: usize) -> bool {
 }
 
 /// Every source file of the crate that is not for tests only, with the name it has under `src`.
-fn sources() -> Vec<(String, Reading)> {
+fn readings() -> Vec<(String, Reading)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut sources = Vec::new();
-    let mut directories = vec![root.clone()];
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                directories.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let file = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
-                let module: Vec<&str> = module_of(&file);
-                let reading = read(&module, &fs::read_to_string(&path).unwrap());
-                sources.push((file, reading));
-            }
-        }
-    }
-    let tests: Vec<Vec<String>> = sources.iter().flat_map(|(_, reading)| reading.test_modules.clone()).collect();
-    sources.retain(|(file, _)| {
+    let mut readings = Vec::new();
+    sources(&root, &mut |path, text| {
+        let file = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+        let reading = read(&module_of(&file), text);
+        readings.push((file, reading));
+    });
+    let tests: Vec<Vec<String>> = readings.iter().flat_map(|(_, reading)| reading.test_modules.clone()).collect();
+    readings.retain(|(file, _)| {
         let module = module_of(file);
         !tests.iter().any(|test| module.len() >= test.len() && test.iter().zip(&module).all(|(a, b)| a == b))
     });
-    sources.sort_by(|(a, _), (b, _)| a.cmp(b));
-    sources
+    readings.sort_by(|(a, _), (b, _)| a.cmp(b));
+    readings
 }
 
 fn module_of(file: &str) -> Vec<&str> {
@@ -352,7 +346,7 @@ fn trespasses(module: &str, reading: &Reading) -> Vec<String> {
 
 #[test]
 fn modules_keep_to_their_floors() {
-    let sources = sources();
+    let sources = readings();
     let mut found = Vec::new();
     for (file, reading) in &sources {
         if let Some(module) = module_of(file).first() {
@@ -368,7 +362,7 @@ fn modules_keep_to_their_floors() {
 #[test]
 fn every_module_has_a_floor() {
     let modules: BTreeSet<String> =
-        sources().iter().filter_map(|(file, _)| module_of(file).first().map(|&name| name.to_owned())).collect();
+        readings().iter().filter_map(|(file, _)| module_of(file).first().map(|&name| name.to_owned())).collect();
     let floors: BTreeSet<String> = FLOORS.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(modules, floors, "the modules in src, and those with a floor here");
 }
@@ -386,7 +380,7 @@ fn floors_lead_down() {
 #[test]
 fn nothing_panics_without_saying_why_it_cannot() {
     let mut found = Vec::new();
-    for (file, reading) in sources() {
+    for (file, reading) in readings() {
         found.extend(reading.panics.iter().map(|panic| format!("src/{file}:{}: {}", panic.line, panic.call)));
     }
     assert!(found.is_empty(), "{}", found.join("\n"));

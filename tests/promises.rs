@@ -3,10 +3,13 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a document or source that cannot be read fails the test")]
 
+#[path = "common/sources.rs"]
+mod sources;
+
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 
+use sources::sources;
 use syncseal::seal::Reason;
 
 const SECURITY: &str = include_str!("../docs/security.md");
@@ -41,15 +44,6 @@ fn tests() -> BTreeSet<String> {
         });
     }
     tests
-}
-
-/// Calls `each` with every source below a folder.
-fn sources(path: &Path, each: &mut impl FnMut(&Path, &str)) {
-    if path.is_dir() {
-        fs::read_dir(path).unwrap().for_each(|entry| sources(&entry.unwrap().path(), each));
-    } else if path.extension().is_some_and(|extension| extension == "rs") {
-        each(path, &fs::read_to_string(path).unwrap());
-    }
 }
 
 /// The functions of a source under `#[test]` or `#[tokio::test]`, and those that `proptest!` makes of the same.

@@ -14,14 +14,6 @@ use crate::syncml::{FIRST, SECOND, accepted};
 use crate::terminal::{Terminal, handshake_bytes, parameters};
 use crate::world::World;
 
-#[track_caller]
-fn assert_overloaded(answer: &Answer) {
-    answer.assert_problem(Reason::Overloaded);
-    let seconds: u64 = answer.field("retry-after").expect("a Retry-After").parse().unwrap();
-    let refusal = crate::syncml::refusal(answer.content_type(), &answer.body).unwrap();
-    assert_eq!(refusal.retry_after, Some(seconds));
-}
-
 /// A handshake from another of this machine's loopback addresses.
 async fn handshake_from(source: [u8; 4], world: &World) -> Answer {
     let socket = TcpSocket::new_v4().unwrap();
@@ -37,7 +29,7 @@ async fn sessions_are_capped_for_each_source_address() {
     for _ in 0..2 {
         handshake_from([127, 0, 0, 1], &world).await.assert_sealed();
     }
-    assert_overloaded(&handshake_from([127, 0, 0, 1], &world).await);
+    handshake_from([127, 0, 0, 1], &world).await.assert_overloaded();
     handshake_from([127, 0, 0, 2], &world).await.assert_sealed();
     // Without a second request, a place is free again after a minute.
     world.clock.advance(61);
@@ -68,7 +60,7 @@ async fn a_new_session_finds_no_place_among_established_ones() {
     let world = World::with("[sessions]\ntotal = 1", "").await;
     let mut terminal = Terminal::new(&world).await;
     terminal.send(&FIRST).await.assert_says(200, &accepted());
-    assert_overloaded(&post_seal(world.addr, &handshake_bytes(&parameters(&world.key))).await);
+    post_seal(world.addr, &handshake_bytes(&parameters(&world.key))).await.assert_overloaded();
     terminal.send(&SECOND).await.assert_says(200, &accepted());
 }
 
@@ -81,7 +73,7 @@ async fn exchanges_beyond_the_places_there_are_are_refused_at_once() {
     let (addr, bytes) = (world.addr, sealed.clone());
     let first = tokio::spawn(async move { post_seal(addr, &bytes).await });
     world.server.has_seen(1).await;
-    assert_overloaded(&post_seal(world.addr, &handshake_bytes(&parameters(&world.key))).await);
+    post_seal(world.addr, &handshake_bytes(&parameters(&world.key))).await.assert_overloaded();
     drop(release);
     terminal.open(&first.await.unwrap()).assert_says(200, &accepted());
     post_seal(world.addr, &handshake_bytes(&parameters(&world.key))).await.assert_sealed();
@@ -115,7 +107,7 @@ async fn private_key_operations_beyond_the_queue_are_refused_at_once() {
         handshakes.spawn(async move { post_seal(addr, &sealed).await });
     }
     // All others wait, so the one that is answered is the one too many.
-    assert_overloaded(&handshakes.join_next().await.unwrap().unwrap());
+    handshakes.join_next().await.unwrap().unwrap().assert_overloaded();
     drop(release);
     let others = handshakes.join_all().await;
     assert_eq!(others.len(), places);
@@ -129,7 +121,7 @@ async fn a_replayed_handshake_takes_up_a_place_for_a_minute_at_most() {
     for _ in 0..3 {
         post_seal(world.addr, &sealed).await.assert_sealed();
     }
-    assert_overloaded(&post_seal(world.addr, &sealed).await);
+    post_seal(world.addr, &sealed).await.assert_overloaded();
     world.clock.advance(61);
     post_seal(world.addr, &sealed).await.assert_sealed();
 }

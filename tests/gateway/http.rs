@@ -43,6 +43,15 @@ impl Answer {
         assert_eq!(self.field("cache-control"), Some("no-store"));
     }
 
+    /// The same of a refusal for want of room, which says in both places when to come again.
+    #[track_caller]
+    pub(crate) fn assert_overloaded(&self) {
+        self.assert_problem(Reason::Overloaded);
+        let seconds: u64 = self.field("retry-after").expect("a Retry-After").parse().unwrap();
+        let refusal = syncml::refusal(self.content_type(), &self.body).unwrap();
+        assert_eq!(refusal.retry_after, Some(seconds));
+    }
+
     /// Fails unless it is a seal.
     #[track_caller]
     pub(crate) fn assert_sealed(&self) {

@@ -48,14 +48,6 @@ async fn handshake_from(host: u8, to: SocketAddr) -> Answer {
     read_answer(&mut stream).await
 }
 
-#[track_caller]
-fn assert_overloaded(answer: &Answer) {
-    answer.assert_problem(Reason::Overloaded);
-    let seconds: u64 = answer.field("retry-after").expect("a Retry-After").parse().unwrap();
-    let refusal = crate::syncml::refusal(answer.content_type(), &answer.body).unwrap();
-    assert_eq!(refusal.retry_after, Some(seconds));
-}
-
 /// Half a header.
 const HALF: &str = "POST /sync HTTP/1.1\r\nHost: a\r\n";
 
@@ -110,7 +102,7 @@ async fn slow_bodies_of_one_address_keep_nobody_else_out() {
     let begun = format!("{HALF}Content-Type: {XML}\r\nContent-Length: 100\r\n\r\n<");
     let _slow = [slow_from(2, gateway.addr, &begun).await, slow_from(2, gateway.addr, &begun).await];
     gateway.counted("syncseal_exchanges_in_flight 2").await;
-    assert_overloaded(&handshake_from(2, gateway.addr).await);
+    handshake_from(2, gateway.addr).await.assert_overloaded();
     gateway.counted("syncseal_limit_hits_total{limit=\"in_flight_per_source\"} 1").await;
     terminal.send(&FIRST).await.assert_says(200, &accepted());
 }
@@ -123,7 +115,7 @@ async fn exchanges_over_the_limit_are_refused_at_once_with_a_time_to_come_again(
     let (addr, sealed) = (gateway.addr, terminal.seal_message(&FIRST));
     let first = tokio::spawn(async move { post_seal(addr, &sealed).await });
     gateway.site.server.has_seen(1).await;
-    assert_overloaded(&handshake_from(2, gateway.addr).await);
+    handshake_from(2, gateway.addr).await.assert_overloaded();
     gateway.counted("syncseal_limit_hits_total{limit=\"in_flight\"} 1").await;
     drop(release);
     terminal.open(&first.await.unwrap()).assert_says(200, &accepted());
@@ -141,7 +133,7 @@ async fn an_exchange_keeps_its_place_when_its_client_goes_away() {
     gone.set_zero_linger().unwrap();
     drop(gone);
     for _ in 0..10 {
-        assert_overloaded(&handshake_from(2, gateway.addr).await);
+        handshake_from(2, gateway.addr).await.assert_overloaded();
     }
     drop(release);
     gateway.counted("syncseal_exchanges_in_flight 0").await;
@@ -154,7 +146,7 @@ async fn a_flood_of_init_requests_from_one_address_is_refused_and_its_sessions_g
     let mut terminal = gateway.terminal().await;
     handshake_from(1, gateway.addr).await.assert_sealed();
     for _ in 0..10 {
-        assert_overloaded(&handshake_from(1, gateway.addr).await);
+        handshake_from(1, gateway.addr).await.assert_overloaded();
     }
     gateway.counted("syncseal_limit_hits_total{limit=\"init_rate_per_source\"} 10").await;
     // Neither sessions of that address nor other addresses are held up.
@@ -174,7 +166,7 @@ async fn a_flood_of_init_requests_from_everywhere_leaves_sessions_working() {
     let (taken, refused): (Vec<_>, Vec<_>) =
         flood.join_all().await.into_iter().partition(|answer| answer.status == 200);
     assert_eq!(taken.len(), 19);
-    refused.iter().for_each(assert_overloaded);
+    refused.iter().for_each(Answer::assert_overloaded);
     gateway.counted("syncseal_limit_hits_total{limit=\"init_rate\"} 41").await;
     terminal.send(&SECOND).await.assert_says(200, &accepted());
 }
@@ -197,7 +189,7 @@ async fn init_requests_beyond_the_queue_are_refused_and_sessions_go_on() {
             break refused;
         }
     };
-    assert_overloaded(&refused);
+    refused.assert_overloaded();
 }
 
 #[tokio::test]
