@@ -103,9 +103,16 @@ impl AeadKey for LessSafeKey {
         tag
     }
 
-    fn open_in_place(&self, nonce: [u8; NONCE_LEN], aad: &[u8], data: &mut [u8]) -> Result<(), OpenFailed> {
+    fn open_detached(
+        &self,
+        nonce: [u8; NONCE_LEN],
+        aad: &[u8],
+        data: &mut [u8],
+        tag: &[u8; TAG_LEN],
+    ) -> Result<(), OpenFailed> {
         let nonce = aead::Nonce::assume_unique_for_key(nonce);
-        Self::open_in_place(self, nonce, aead::Aad::from(aad), data).map(|_| ()).map_err(|_| OpenFailed)
+        let opened = self.open_in_place_separate_tag(nonce, aead::Aad::from(aad), tag, data);
+        opened.map(|_| ()).map_err(|_| OpenFailed)
     }
 }
 

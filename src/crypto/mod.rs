@@ -271,9 +271,20 @@ pub trait AeadKey: Send + Sync {
     /// Encrypts `data` in place and gives the tag.
     fn seal_in_place(&self, nonce: [u8; NONCE_LEN], aad: &[u8], data: &mut [u8]) -> [u8; TAG_LEN];
 
-    /// Authenticates and decrypts `data`, which is ciphertext and tag; the plaintext is what stands before the last
-    /// [`TAG_LEN`] bytes. On failure nothing of `data` may be used.
-    fn open_in_place(&self, nonce: [u8; NONCE_LEN], aad: &[u8], data: &mut [u8]) -> Result<(), OpenFailed>;
+    /// Authenticates and decrypts `data`, a ciphertext, in place. On failure nothing of `data` may be used.
+    fn open_detached(
+        &self,
+        nonce: [u8; NONCE_LEN],
+        aad: &[u8],
+        data: &mut [u8],
+        tag: &[u8; TAG_LEN],
+    ) -> Result<(), OpenFailed>;
+
+    /// The same of `data` that is ciphertext and tag: the plaintext is what stands before the last [`TAG_LEN`] bytes.
+    fn open_in_place(&self, nonce: [u8; NONCE_LEN], aad: &[u8], data: &mut [u8]) -> Result<(), OpenFailed> {
+        let (data, tag) = data.split_last_chunk_mut().ok_or(OpenFailed)?;
+        self.open_detached(nonce, aad, data, tag)
+    }
 }
 
 /// The terminal's half of a key exchange that has begun.

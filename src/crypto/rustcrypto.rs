@@ -119,8 +119,13 @@ impl<C: AeadInOut<NonceSize = U12, TagSize = U16> + Send + Sync> AeadKey for Cip
         self.0.encrypt_inout_detached(&nonce.into(), aad, data.into()).expect("a message's length").into()
     }
 
-    fn open_in_place(&self, nonce: [u8; NONCE_LEN], aad: &[u8], data: &mut [u8]) -> Result<(), OpenFailed> {
-        let (data, tag) = data.split_last_chunk_mut::<TAG_LEN>().ok_or(OpenFailed)?;
+    fn open_detached(
+        &self,
+        nonce: [u8; NONCE_LEN],
+        aad: &[u8],
+        data: &mut [u8],
+        tag: &[u8; TAG_LEN],
+    ) -> Result<(), OpenFailed> {
         let tag = (*tag).into();
         self.0.decrypt_inout_detached(&nonce.into(), aad, data.into(), &tag).map_err(|_| OpenFailed)
     }
