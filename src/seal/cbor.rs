@@ -1,6 +1,7 @@
 //! CBOR as the protocol has it (RFC 8949, 4.2.1): shortest forms, definite lengths, sorted keys, nothing twice, nothing
 //! after. Read in place and in order; no item is copied, no length is believed before it is compared with what is left.
 
+use std::convert::Infallible;
 use std::ops::Range;
 
 use ciborium_ll::{Decoder, Encoder, Header, simple};
@@ -210,9 +211,28 @@ fn int(head: Header) -> Option<i128> {
 }
 
 /// Appends the head of an item.
-#[expect(clippy::expect_used, reason = "a Vec takes all that is written to it")]
+#[inline]
 pub(super) fn push_head(out: &mut Vec<u8>, head: Header) {
-    Encoder::from(out).push(head).expect("a Vec grows");
+    let Ok(()) = Encoder::from(Bytewise(out)).push(head);
+}
+
+/// Takes what is written to it byte by byte: a head is so short that it costs less than copying it as a slice.
+struct Bytewise<'a>(&'a mut Vec<u8>);
+
+impl ciborium_io::Write for Bytewise<'_> {
+    type Error = Infallible;
+
+    #[inline(always)]
+    fn write_all(&mut self, data: &[u8]) -> Result<(), Infallible> {
+        for byte in data {
+            self.0.push(*byte);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
 }
 
 /// Length of the head of a string or array of so many bytes or items, or of an integer of that value.
