@@ -136,9 +136,15 @@ impl DirectionKey {
         self.aead.seal_in_place(nonce(&self.iv, number), aad, data)
     }
 
-    /// Opens `data`, ciphertext and tag, in place under an Enc_structure.
-    pub(super) fn open_detached(&self, number: Number, aad: &[u8], data: &mut [u8]) -> Result<(), OpenFailed> {
-        self.aead.open_in_place(nonce(&self.iv, number), aad, data)
+    /// Opens `data`, a ciphertext, in place under an Enc_structure.
+    pub(super) fn open_detached(
+        &self,
+        number: Number,
+        aad: &[u8],
+        data: &mut [u8],
+        tag: &[u8; TAG_LEN],
+    ) -> Result<(), OpenFailed> {
+        self.aead.open_detached(nonce(&self.iv, number), aad, data, tag)
     }
 }
 

@@ -1,9 +1,10 @@
 //! The one reader over both forms, and the events that it gives.
 
+use std::convert::Infallible;
 use std::ops::{ControlFlow, Range};
 
 use super::ascii::TEXT;
-use super::{Fault, Form, InvalidDocument, Limits, Strictness, wbxml, xml};
+use super::{Fault, Form, InvalidDocument, Limits, Stencil, Strictness, wbxml, xml};
 
 /// A pull reader of a document in either form.
 ///
@@ -91,21 +92,121 @@ pub trait Events<'a>: Iterator<Item = Result<Event<'a>, InvalidDocument>> {
     /// Whether there are code pages, and SWITCH_PAGEs between events.
     const HAS_PAGES: bool;
 
+    /// Gives events to `take`, and leaves if those are wanted, until that breaks off. `None` where there are no more.
+    ///
+    /// # Errors
+    /// The document cannot be read on.
+    fn pieces<L: Leaves<'a>, B>(
+        &mut self,
+        take: impl FnMut(Piece<'a, L>) -> ControlFlow<B>,
+    ) -> Result<Option<B>, InvalidDocument>;
+
+    /// Whether what is repeated can be read faster.
+    const REPEATS: bool;
+
+    /// Reads on as long as what comes is what came before, and gives the contents to `take`, those that are empty left out.
+    /// Tells how many elements there were, and where the end tag of the last content stands, behind which it left off.
+    fn repeat(&mut self, stencil: &Stencil, take: impl FnMut(Range<usize>)) -> (usize, Range<usize>);
+
     /// Gives events to `take` until that breaks off. `None` where there are no more.
     ///
     /// # Errors
     /// The document cannot be read on.
-    fn until<B>(&mut self, take: impl FnMut(Event<'a>) -> ControlFlow<B>) -> Result<Option<B>, InvalidDocument>;
+    #[inline(always)]
+    fn until<B>(&mut self, mut take: impl FnMut(Event<'a>) -> ControlFlow<B>) -> Result<Option<B>, InvalidDocument> {
+        self.pieces(
+            #[inline(always)]
+            |piece: Piece<'a, Infallible>| match piece {
+                Piece::Event(event) => take(event),
+                Piece::Leaf(never) => match never {},
+            },
+        )
+    }
 }
 
 impl<'a> Events<'a> for Reader<'a> {
     const HAS_PAGES: bool = true;
 
-    fn until<B>(&mut self, take: impl FnMut(Event<'a>) -> ControlFlow<B>) -> Result<Option<B>, InvalidDocument> {
+    const REPEATS: bool = false;
+
+    fn repeat(&mut self, stencil: &Stencil, take: impl FnMut(Range<usize>)) -> (usize, Range<usize>) {
         match self {
-            Self::Xml(reader) => reader.until(take),
-            Self::Wbxml(reader) => reader.until(take),
+            Self::Xml(reader) => reader.repeat(stencil, take),
+            Self::Wbxml(reader) => reader.repeat(stencil, take),
         }
+    }
+
+    fn pieces<L: Leaves<'a>, B>(
+        &mut self,
+        take: impl FnMut(Piece<'a, L>) -> ControlFlow<B>,
+    ) -> Result<Option<B>, InvalidDocument> {
+        match self {
+            Self::Xml(reader) => reader.pieces(take),
+            Self::Wbxml(reader) => reader.pieces(take),
+        }
+    }
+}
+
+/// An event, or a leaf in the place of its events.
+pub enum Piece<'a, L> {
+    /// An event.
+    Event(Event<'a>),
+    /// A start tag, the text behind it if there is any, and the end tag.
+    Leaf(L),
+}
+
+/// Whether leaves are given by themselves: of [`Leaf`] they are, of [`Infallible`] they are not.
+pub trait Leaves<'a>: Sized {
+    /// Whether it is worth looking for one.
+    const WANTED: bool;
+    /// What is given for a leaf; `None` to have its events.
+    fn of(leaf: Leaf<'a>) -> Option<Self>;
+}
+
+impl<'a> Leaves<'a> for Leaf<'a> {
+    const WANTED: bool = true;
+
+    #[inline(always)]
+    fn of(leaf: Self) -> Option<Self> {
+        Some(leaf)
+    }
+}
+
+impl<'a> Leaves<'a> for Infallible {
+    const WANTED: bool = false;
+
+    fn of(_: Leaf<'a>) -> Option<Self> {
+        None
+    }
+}
+
+/// An element that holds one run of text at the most, and no references, comments or the like. Not every such element is
+/// given as one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaf<'a> {
+    /// From its start tag to its end tag.
+    pub span: Range<usize>,
+    /// WBXML: the code page from before its tag to behind its end. XML: 0.
+    pub page: u8,
+    /// What its start tag says. XML: it has no prefix.
+    pub tag: Tag<'a>,
+    /// What stands between its tags.
+    pub content: Range<usize>,
+    /// The text there, which is none out of a string table; empty if nothing stands there.
+    pub text: Text<'a>,
+}
+
+impl<'a> Leaf<'a> {
+    /// The events that it stands for.
+    #[inline(always)]
+    pub fn events(self) -> (Event<'a>, Option<Event<'a>>, Event<'a>) {
+        let Self { span, page, tag, content, text } = self;
+        let event = |span, kind| Event { span, page, kind };
+        (
+            event(span.start..content.start, Kind::Start(tag)),
+            (!content.is_empty()).then(|| event(content.clone(), Kind::Text(text))),
+            event(content.end..span.end, Kind::End),
+        )
     }
 }
 
@@ -267,6 +368,12 @@ impl Nesting {
         }
         self.depth += usize::from(!empty);
         Ok(())
+    }
+
+    /// Counts so many elements, none of which stays open or is deeper than one before. `None` if those are too many.
+    pub(super) fn pass(&mut self, elements: usize) -> Option<()> {
+        self.elements_left = self.elements_left.checked_sub(elements)?;
+        Some(())
     }
 
     /// Leaves the innermost element by the end tag at `offset`.

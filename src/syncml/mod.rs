@@ -22,6 +22,7 @@ mod media_type;
 mod refusal;
 mod scan;
 mod splice;
+mod stencil;
 pub mod wbxml;
 mod well_formed;
 mod writer;
@@ -35,11 +36,12 @@ use std::ops::Range;
 pub use ascii::is_base64_alphabet;
 pub use command::{Command, Commands};
 pub use element::Vocabulary;
-pub use event::{Character, Event, Events, Kind, Reader, Tag, Text, is_text};
+pub use event::{Character, Event, Events, Kind, Leaf, Leaves, Piece, Reader, Tag, Text, is_text};
 pub use fault::{Fault, InvalidDocument, Limits, Strictness};
 pub use heading::Heading;
 pub use media_type::MediaType;
 pub use splice::splice;
+pub use stencil::Stencil;
 pub use writer::Writer;
 
 /// How a document is encoded.

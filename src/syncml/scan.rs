@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use super::{
-    Command, Document, Event, Events, Fault, Field, Form, InvalidDocument, Kind, Limits, Strictness, SyncBody, SyncHdr,
-    Tag, Text, wbxml, xml,
+    Command, Document, Event, Events, Fault, Field, Form, InvalidDocument, Kind, Leaf, Limits, Piece, Strictness,
+    SyncBody, SyncHdr, Tag, Text, wbxml, xml,
 };
 
 impl<'a> Document<'a> {
@@ -307,14 +307,16 @@ fn skip<'e>(events: &mut impl Events<'e>) -> Result<(), InvalidDocument> {
 /// Reads to the end of the element that was just entered, whose content starts at `start`.
 pub(super) fn content<'e>(events: &mut impl Events<'e>, start: usize) -> Result<Field, InvalidDocument> {
     let mut depth = 1;
-    let end = events.until(
+    let end = events.pieces(
         #[inline(always)]
-        |event| {
-            match event.kind {
-                Kind::Start(_) => depth += 1,
-                Kind::End if depth == 1 => return ControlFlow::Break(event.span.start),
-                Kind::End => depth -= 1,
-                Kind::Empty(_) | Kind::Text(_) => {}
+        |piece: Piece<'e, Leaf<'e>>| {
+            if let Piece::Event(event) = piece {
+                match event.kind {
+                    Kind::Start(_) => depth += 1,
+                    Kind::End if depth == 1 => return ControlFlow::Break(event.span.start),
+                    Kind::End => depth -= 1,
+                    Kind::Empty(_) | Kind::Text(_) => {}
+                }
             }
             ControlFlow::Continue(())
         },

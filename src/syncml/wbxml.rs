@@ -6,8 +6,11 @@
 
 use std::ops::{ControlFlow, Range};
 
-use super::event::{Events, Nesting, is_xml_char};
-use super::{Event, Fault, InvalidDocument, Kind, Limits, Strictness, Tag, Text, Vocabulary};
+use fearless_simd::{Level, Simd, dispatch};
+
+use super::ascii::zeros;
+use super::event::{Events, Leaf, Leaves, Nesting, Piece, is_xml_char};
+use super::{Event, Fault, InvalidDocument, Kind, Limits, Stencil, Strictness, Tag, Text, Vocabulary};
 
 /// Global tokens (WBXML 1.3, 7.1).
 mod token {
@@ -172,8 +175,13 @@ impl<'a> Reader<'a> {
         self.page
     }
 
+    /// Gives what it reads to `take` until that breaks off, or there is no more.
     #[inline(always)]
-    fn read<B>(&mut self, mut take: impl FnMut(Event<'a>) -> ControlFlow<B>) -> Result<Option<B>, InvalidDocument> {
+    fn read<S: Simd, L: Leaves<'a>, B>(
+        &mut self,
+        simd: S,
+        mut take: impl FnMut(Piece<'a, L>) -> ControlFlow<B>,
+    ) -> Result<Option<B>, InvalidDocument> {
         loop {
             let start = self.cursor.position;
             if start >= self.cursor.bytes.len() {
@@ -210,8 +218,19 @@ impl<'a> Reader<'a> {
                     take(self.event(start, Kind::Text(text)))
                 }
                 tag if tag & token::IDENTITY >= token::FIRST_TAG => {
-                    let kind = self.open(tag, start)?;
-                    take(self.event(start, kind))
+                    if L::WANTED
+                        && matches!(self.stage, Stage::Root | Stage::Content)
+                        && let Some(leaf) = self.leaf(simd, tag, start)
+                        && let end = leaf.span.end
+                        && let Some(leaf) = L::of(leaf)
+                    {
+                        self.nesting.enter(true, start)?;
+                        self.cursor.position = end;
+                        take(Piece::Leaf(leaf))
+                    } else {
+                        let kind = self.open(tag, start)?;
+                        take(self.event(start, kind))
+                    }
                 }
                 other => return Err(Fault::Token(other).at(start)),
             };
@@ -223,8 +242,49 @@ impl<'a> Reader<'a> {
 
     /// What began at `start` and was just read.
     #[inline(always)]
-    fn event(&self, start: usize, kind: Kind<'a>) -> Event<'a> {
-        Event { span: start..self.cursor.position, page: self.page, kind }
+    fn event<L>(&self, start: usize, kind: Kind<'a>) -> Piece<'a, L> {
+        Piece::Event(Event { span: start..self.cursor.position, page: self.page, kind })
+    }
+
+    /// The element whose tag was read at `start`, if it holds one STR_I or OPAQUE at the most.
+    #[inline(always)]
+    fn leaf<S: Simd>(&self, simd: S, tag: u8, start: usize) -> Option<Leaf<'a>> {
+        if tag & (token::CONTENT | token::ATTRIBUTES) != token::CONTENT {
+            return None;
+        }
+        // Most are a short string.
+        let window: Option<&[u8; WINDOW]> = self.cursor.bytes.get(start + 1..).and_then(<[u8]>::first_chunk);
+        if let Some([token::STR_I, behind @ ..]) = window
+            && let Some(lanes) = behind.first_chunk()
+            && let len = zeros(simd, lanes).trailing_zeros() as usize
+            && let Some([.., token::END]) = behind.get(..len + 2)
+        {
+            let (content, end) = (start + 1..start + 3 + len, start + 4 + len);
+            let text = Text::Inline(behind.get(..len)?);
+            return Some(Leaf { span: start..end, page: self.page, tag: self.tag(tag), content, text });
+        }
+        let mut cursor = self.cursor.clone();
+        let mut content = cursor.position..cursor.position;
+        let mut text = Text::Inline(b"");
+        let mut next = cursor.byte().ok()?;
+        if next != token::END {
+            text = match next {
+                token::STR_I => Text::Inline(self.slice(cursor.terminated().ok()?)),
+                token::OPAQUE => Text::Opaque(self.slice(cursor.counted().ok()?)),
+                _ => return None,
+            };
+            content.end = cursor.position;
+            next = cursor.byte().ok()?;
+        }
+        let leaf = Leaf { span: start..cursor.position, page: self.page, tag: self.tag(tag), content, text };
+        (next == token::END).then_some(leaf)
+    }
+
+    /// What the byte of a tag says.
+    #[inline(always)]
+    fn tag(&self, tag: u8) -> Tag<'a> {
+        let token = tag & token::IDENTITY;
+        Tag { name: self.vocabulary.name(self.page, token), prefix: b"", token }
     }
 
     /// The tag whose byte was read at `start`, counted, with its attributes behind it.
@@ -241,8 +301,7 @@ impl<'a> Reader<'a> {
         if self.stage == Stage::Prolog {
             self.stage = if empty { Stage::Epilog } else { Stage::Root };
         }
-        let token = tag & token::IDENTITY;
-        let tag = Tag { name: self.vocabulary.name(self.page, token), prefix: b"", token };
+        let tag = self.tag(tag);
         Ok(if empty { Kind::Empty(tag) } else { Kind::Start(tag) })
     }
 
@@ -327,13 +386,22 @@ impl<'a> Iterator for Reader<'a> {
 
 impl<'a> Events<'a> for Reader<'a> {
     const HAS_PAGES: bool = true;
+    const REPEATS: bool = false;
+
+    fn repeat(&mut self, stencil: &Stencil, _: impl FnMut(Range<usize>)) -> (usize, Range<usize>) {
+        (0, stencil.end_tag())
+    }
 
     #[inline(always)]
-    fn until<B>(&mut self, take: impl FnMut(Event<'a>) -> ControlFlow<B>) -> Result<Option<B>, InvalidDocument> {
+    fn pieces<L: Leaves<'a>, B>(
+        &mut self,
+        take: impl FnMut(Piece<'a, L>) -> ControlFlow<B>,
+    ) -> Result<Option<B>, InvalidDocument> {
         if self.stage == Stage::Done {
             return Ok(None);
         }
-        let result = self.read(take);
+        // Compiled for each kind of processor there is, `take` included.
+        let result = dispatch!(Level::new(), simd => self.read(simd, take));
         if !matches!(result, Ok(Some(_))) {
             self.stage = Stage::Done;
         }
@@ -398,12 +466,24 @@ impl Cursor<'_> {
         let start = self.position;
         let rest = self.bytes.get(start..).unwrap_or_default();
         // Most strings are shorter than what it takes to look for their end many bytes at a time.
-        let is_end = |&byte: &u8| byte == 0;
-        let short = rest.first_chunk::<16>().and_then(|front| front.iter().position(is_end));
+        let short = rest.first_chunk().and_then(first_nul);
         let length = short.or_else(|| memchr::memchr(0, rest)).ok_or_else(|| Fault::Truncated.at(start))?;
         self.position = start + length + 1;
         Ok(start..start + length)
     }
+}
+
+/// So many bytes are looked at of an element that is as most are.
+const WINDOW: usize = 48;
+
+/// Where the first NUL is.
+#[inline(always)]
+fn first_nul(bytes: &[u8; 16]) -> Option<usize> {
+    const ONES: u128 = u128::MAX / 0xff;
+    let bytes = u128::from_le_bytes(*bytes);
+    // A borrow reaches the upper bit of a byte only out of that byte, if it is zero, or out of one in front of it that is.
+    let nuls = bytes.wrapping_sub(ONES) & !bytes & (ONES << 7);
+    (nuls != 0).then(|| nuls.trailing_zeros() as usize / 8)
 }
 
 /// Appends `text` as one STR_I, or as one OPAQUE if it holds a NUL, which ends a STR_I.

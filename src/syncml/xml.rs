@@ -6,16 +6,19 @@
 //! Most of a document is tags without attributes and text in ASCII. That is looked at many bytes at a time; whatever is not as
 //! usual takes the longer way, and every fault is found there. The tests hold this reader to a slower one, which is quick-xml's from end to end.
 
+mod tag;
+
 use std::ops::{ControlFlow, Range};
 
 use fearless_simd::{Level, Simd, dispatch};
 use quick_xml::errors::{Error, IllFormedError, SyntaxError};
 use quick_xml::events::{self, BytesRef};
 
-use super::ascii::{CDATA, NAME, TEXT, VALUE, XML};
-use super::event::{Events, Nesting, is_xml_char};
+use self::tag::{Open, PlainTag, ends_leaf};
+use super::ascii::{CDATA, Marks, PLAIN, XML, same};
+use super::event::{Events, Leaf, Leaves, Nesting, Piece, is_xml_char};
 use super::well_formed;
-use super::{Event, Fault, InvalidDocument, Kind, Limits, Strictness, Tag, Text};
+use super::{Event, Fault, InvalidDocument, Kind, Limits, Stencil, Strictness, Tag, Text};
 
 /// U+FEFF in UTF-8. At the very start of a document it is none of its text.
 pub(super) const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -32,9 +35,9 @@ pub struct Reader<'a> {
     document: &'a [u8],
     /// Where the next byte to be read is.
     offset: usize,
-    /// Where the names of the open elements are, with their prefixes.
-    open: Vec<Range<usize>>,
-    /// Whether one of them had a quote in it, so that an end tag may not end at its first `>`.
+    /// The open elements.
+    open: Vec<Open>,
+    /// Whether the name of one of them had a quote in it, so that an end tag may not end at its first `>`.
     seen_quote: bool,
     nesting: Nesting,
     max_attributes: usize,
@@ -58,21 +61,13 @@ enum Stage {
     Done,
 }
 
-/// A start tag or empty-element tag, and its length.
-struct StartTag<'a> {
-    name: &'a [u8],
-    prefix: &'a [u8],
-    empty: bool,
-    len: usize,
-}
-
 impl<'a> Reader<'a> {
     /// Begins to read `document`.
     pub fn new(document: &'a [u8], limits: &Limits, strictness: Strictness) -> Self {
         Self {
             document,
             offset: origin(document),
-            open: Vec::new(),
+            open: Vec::with_capacity(limits.depth.min(DEPTH)),
             seen_quote: false,
             nesting: Nesting::new(limits),
             max_attributes: limits.attributes,
@@ -87,55 +82,106 @@ impl<'a> Reader<'a> {
         Self { stage: Stage::Content, ..Self::new(content, limits, strictness) }
     }
 
-    /// Gives events to `take` until that breaks off, or there are no more.
+    /// Gives what it reads to `take` until that breaks off, or there is no more.
     #[inline(always)]
-    fn read<S: Simd, B>(
+    fn read<S: Simd, L: Leaves<'a>, B>(
         &mut self,
         simd: S,
-        mut take: impl FnMut(Event<'a>) -> ControlFlow<B>,
+        mut take: impl FnMut(Piece<'a, L>) -> ControlFlow<B>,
     ) -> Result<Option<B>, InvalidDocument> {
         if self.stage == Stage::Epilog && self.strictness == Strictness::Tolerant {
             return Ok(None);
         }
+        let document = self.document;
+        // What ends a tag or a text is found many at once, so that one event need not wait for the one before it.
+        let mut marks = Marks::new(simd, &PLAIN, document, self.offset);
+        // The first at or behind the next byte to be read.
+        let mut mark = marks.next();
         loop {
             let start = self.offset;
-            let rest = self.document.get(start..).unwrap_or_default();
-            let event = |len, kind| Event { span: start..start + len, page: 0, kind };
+            let rest = document.get(start..).unwrap_or_default();
+            let event = |end, kind| Piece::Event(Event { span: start..end, page: 0, kind });
             // Each kind is given by itself, so that what is done with it is compiled for it.
             let flow = match rest {
                 [b'<', b'/', ..] => {
-                    let len = self.end_tag(rest, start)?;
-                    self.offset += len;
-                    take(event(len, Kind::End))
-                }
-                [b'<', b'!', ..] if rest.starts_with(CDATA_START) => {
-                    let (text, len) = self.cdata(simd, rest, start)?;
-                    self.offset += len;
-                    take(event(len, Kind::Text(text)))
+                    let end = marks.next();
+                    if self.is_open(rest, end - start) {
+                        self.offset = end + 1;
+                        mark = marks.next();
+                    } else {
+                        self.offset += self.odd_end_tag(rest, start)?;
+                        mark = marks.seek(self.offset);
+                    }
+                    self.leave(start)?;
+                    take(event(self.offset, Kind::End))
                 }
                 [b'<', b'!' | b'?', ..] => {
-                    self.offset += self.other_markup(rest, start)?;
-                    continue;
+                    if !rest.starts_with(CDATA_START) {
+                        self.offset += self.other_markup(rest, start)?;
+                        mark = marks.seek(self.offset);
+                        continue;
+                    }
+                    let (text, len) = self.cdata(simd, rest, start)?;
+                    self.offset += len;
+                    mark = marks.seek(self.offset);
+                    take(event(self.offset, Kind::Text(text)))
                 }
                 [b'<', ..] => {
-                    let StartTag { name, prefix, empty, len } = self.start_tag(simd, rest, start)?;
-                    self.offset += len;
-                    let tag = Tag { name, prefix, token: 0 };
-                    take(event(len, if empty { Kind::Empty(tag) } else { Kind::Start(tag) }))
+                    let end = marks.next();
+                    if let Some(PlainTag { name, front, empty }) = self.plain_tag(simd, rest, end - start) {
+                        let tag = Tag { name, prefix: b"", token: 0 };
+                        mark = marks.next();
+                        if empty {
+                            self.enter(None, start)?;
+                            self.offset = end + 1;
+                            take(event(self.offset, Kind::Empty(tag)))
+                        } else if L::WANTED
+                            && self.stage != Stage::Prolog
+                            && let Some(last) = ends_leaf(document, mark, front, name.len(), &mut marks)
+                            && let content = (end + 1..mark)
+                            && let text = Text::Chars(document.get(content.clone()).unwrap_or_default())
+                            && let Some(leaf) = L::of(Leaf { span: start..last + 1, page: 0, tag, content, text })
+                        {
+                            self.enter(None, start)?;
+                            self.offset = last + 1;
+                            mark = marks.next();
+                            take(Piece::Leaf(leaf))
+                        } else {
+                            self.enter(Some(Open { name: start + 1..start + 1 + name.len(), front }), start)?;
+                            self.offset = end + 1;
+                            take(event(self.offset, Kind::Start(tag)))
+                        }
+                    } else {
+                        let (tag, empty, len) = self.odd_start_tag(rest, start)?;
+                        self.offset += len;
+                        mark = marks.seek(self.offset);
+                        take(event(self.offset, if empty { Kind::Empty(tag) } else { Kind::Start(tag) }))
+                    }
                 }
                 [b'&', ..] => {
                     let (text, len) = self.reference(rest, start)?;
                     self.offset += len;
-                    take(event(len, Kind::Text(text)))
+                    mark = marks.seek(self.offset);
+                    take(event(self.offset, Kind::Text(text)))
                 }
                 [_, ..] => {
-                    let text = self.text(simd, rest, start)?;
-                    self.offset += text.len();
-                    if !matches!(self.stage, Stage::Root | Stage::Content) {
-                        // White space between what stands around the root.
-                        continue;
+                    // In text a `>` says nothing: behind `]]`, where it must not be, those are marks before it.
+                    while document.get(mark) == Some(&b'>') {
+                        mark = marks.next();
                     }
-                    take(event(text.len(), Kind::Text(Text::Chars(text))))
+                    let is_inside = matches!(self.stage, Stage::Root | Stage::Content);
+                    if is_inside && matches!(document.get(mark), Some(b'<' | b'&')) {
+                        self.offset = mark;
+                    } else {
+                        self.offset += self.long_text(rest, start)?.len();
+                        mark = marks.seek(self.offset);
+                        if !is_inside {
+                            // White space between what stands around the root.
+                            continue;
+                        }
+                    }
+                    let text = document.get(start..self.offset).unwrap_or_default();
+                    take(event(self.offset, Kind::Text(Text::Chars(text))))
                 }
                 [] => {
                     return match self.stage {
@@ -154,143 +200,76 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Takes the end tag that `rest` begins with, and gives its length.
+    /// Reads on as long as what comes is what came before, and tells how many elements there were.
     #[inline(always)]
-    fn end_tag(&mut self, rest: &[u8], start: usize) -> Result<usize, InvalidDocument> {
-        let len = match self.open.last() {
-            Some(name) if !self.seen_quote && self.ends(rest, name) => name.len() + 3,
-            _ => self.odd_end_tag(rest, start)?,
-        };
+    fn read_alike<S: Simd>(&mut self, simd: S, stencil: &Stencil, mut take: impl FnMut(Range<usize>)) -> usize {
+        let document = self.document;
+        let mut marks = Marks::new(simd, &PLAIN, document, self.offset);
+        let mut elements = 0;
+        loop {
+            let (mut content, mut end) = (0, self.offset);
+            for run in stencil.runs() {
+                if !same(simd, document, run, end) {
+                    return elements;
+                }
+                content = end + run.len();
+                end = marks.pass(content);
+                // To the end of what is no more than text.
+                loop {
+                    end = match document.get(end..) {
+                        Some([b'>', ..]) => marks.next(),
+                        Some(rest @ [b'&', ..]) if let Ok((_, len)) = self.reference(rest, end) => {
+                            marks.pass(end + len)
+                        }
+                        Some(rest @ [b'<', b'!', ..])
+                            if rest.starts_with(CDATA_START)
+                                && let Ok((_, len)) = self.cdata(simd, rest, end) =>
+                        {
+                            marks.pass(end + len)
+                        }
+                        _ => break,
+                    }
+                }
+            }
+            let end_tag = stencil.end_tag();
+            if !same(simd, document, &end_tag, end) || self.nesting.pass(stencil.elements()).is_none() {
+                return elements;
+            }
+            self.offset = end + end_tag.len();
+            elements += stencil.elements();
+            if content < end {
+                take(content..end);
+            }
+        }
+    }
+
+    /// Leaves the innermost open element, whose end tag begins at `start` and was held to it.
+    #[inline(always)]
+    fn leave(&mut self, start: usize) -> Result<(), InvalidDocument> {
         self.open.pop();
         self.nesting.leave(start)?;
         if self.nesting.depth() == 0 && self.stage == Stage::Root {
             self.stage = Stage::Epilog;
         }
-        Ok(len)
+        Ok(())
     }
 
-    /// Whether `rest` begins with the end tag of the open element whose name stands at `name`.
+    /// Counts the element that begins at `start`, and is inside it from here on if it stays open.
     #[inline(always)]
-    fn ends(&self, rest: &[u8], name: &Range<usize>) -> bool {
-        let behind = rest.get(2..).unwrap_or_default();
-        let lanes = (behind.first_chunk::<16>(), self.document.get(name.start..).and_then(<[u8]>::first_chunk::<16>));
-        let is_same = match (lanes, FRONT.get(name.len())) {
-            ((Some(&tag), Some(&name)), Some(front)) => {
-                (u128::from_le_bytes(tag) ^ u128::from_le_bytes(name)) & front == 0
-            }
-            _ => behind.get(..name.len()) == self.document.get(name.clone()),
-        };
-        is_same && behind.get(name.len()) == Some(&b'>')
-    }
-
-    /// Holds an end tag that is not simply the open element's to it; there may be white space behind its name.
-    #[cold]
-    fn odd_end_tag(&self, rest: &[u8], start: usize) -> Result<usize, InvalidDocument> {
-        let tag = tag(rest).ok_or_else(|| Fault::Truncated.at(start))?;
-        let characters = self.characters(tag);
-        let name = tag.strip_prefix(b"</").and_then(|tag| tag.strip_suffix(b">")).unwrap_or_default();
-        let space = name.iter().rev().take_while(|&&byte| is_space(byte)).count();
-        match characters {
-            Err(Fault::NotUtf8) => Err(Fault::NotUtf8.at(start)),
-            _ if self.open.last().and_then(|open| self.document.get(open.clone()))
-                != name.get(..name.len() - space) =>
-            {
-                Err(Fault::EndTag.at(start))
-            }
-            result => result.map(|()| tag.len()).map_err(|e| e.at(start)),
-        }
-    }
-
-    /// Takes the start tag or empty-element tag that `rest` begins with, and gives its length.
-    #[inline(always)]
-    fn start_tag<S: Simd>(&mut self, simd: S, rest: &'a [u8], start: usize) -> Result<StartTag<'a>, InvalidDocument> {
-        let name = rest.get(1..).unwrap_or_default();
-        let len = NAME.run(simd, name);
-        let starts = name.first().is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'_');
-        let (name, behind) = name.split_at(len);
-        let (attribute, empty) = match behind {
-            [b'>', ..] if starts => (0, false),
-            [b'/', b'>', ..] if starts => (0, true),
-            _ => {
-                let attribute = self.namespace_len(simd, behind);
-                match behind.get(attribute..) {
-                    Some([b'>', ..]) if starts && attribute > 0 => (attribute, false),
-                    _ => return self.odd_start_tag(rest, start),
-                }
-            }
-        };
-        self.enter(len, empty, start)?;
-        Ok(StartTag { name, prefix: b"", empty, len: len + attribute + if empty { 3 } else { 2 } })
-    }
-
-    /// Length of the one attribute that SyncML knows, if that is what `rest` begins with and needs no second look.
-    #[inline(always)]
-    fn namespace_len<S: Simd>(&self, simd: S, rest: &[u8]) -> usize {
-        match rest.strip_prefix(b" xmlns=") {
-            Some([quote @ (b'"' | b'\''), value @ ..]) if self.max_attributes > 0 => {
-                let len = VALUE.run(simd, value);
-                if value.get(len) == Some(quote) { b" xmlns=".len() + 1 + len + 1 } else { 0 }
-            }
-            _ => 0,
-        }
-    }
-
-    /// Takes a start tag with more than a plain name and a namespace in it.
-    fn odd_start_tag(&mut self, rest: &'a [u8], start: usize) -> Result<StartTag<'a>, InvalidDocument> {
-        let tag = tag(rest).ok_or_else(|| Fault::Truncated.at(start))?;
-        self.characters(tag).map_err(|e| e.at(start))?;
-        let (inner, empty) = match (tag.strip_suffix(b"/>"), tag.strip_suffix(b">")) {
-            (Some(inner), _) => (inner, true),
-            (None, inner) => (inner.unwrap_or_default(), false),
-        };
-        let inner = inner.strip_prefix(b"<").unwrap_or_default();
-        let len = inner.iter().position(|&byte| is_space(byte)).unwrap_or(inner.len());
-        let name = inner.get(..len).unwrap_or_default();
-        self.seen_quote |= memchr::memchr2(b'"', b'\'', name).is_some();
-        self.enter(len, empty, start)?;
-        if self.strictness == Strictness::Strict {
-            let text = std::str::from_utf8(inner).map_err(|_| Fault::NotUtf8.at(start))?;
-            let (name, attributes) = text.split_at(len);
-            well_formed::name(name).map_err(|e| e.at(start))?;
-            well_formed::attributes(attributes, self.max_attributes).map_err(|e| e.at(start))?;
-        }
-        let (prefix, name) = match memchr::memchr(b':', name) {
-            Some(colon) => (name.get(..colon).unwrap_or_default(), name.get(colon + 1..).unwrap_or_default()),
-            None => (&[][..], name),
-        };
-        if name.is_empty() {
-            return Err(Fault::Name.at(start));
-        }
-        Ok(StartTag { name, prefix, empty, len: tag.len() })
-    }
-
-    /// Counts the element that begins at `start`, with a name of so many bytes, and is inside it from here on unless it is empty.
-    #[inline(always)]
-    fn enter(&mut self, name: usize, empty: bool, start: usize) -> Result<(), InvalidDocument> {
-        self.nesting.enter(empty, start)?;
+    fn enter(&mut self, open: Option<Open>, start: usize) -> Result<(), InvalidDocument> {
+        self.nesting.enter(open.is_none(), start)?;
         match self.stage {
-            Stage::Prolog => self.stage = if empty { Stage::Epilog } else { Stage::Root },
+            Stage::Prolog => self.stage = if open.is_none() { Stage::Epilog } else { Stage::Root },
             Stage::Epilog | Stage::Done => return Err(Fault::Trailing.at(start)),
             Stage::Root | Stage::Content => {}
         }
-        if !empty {
-            self.open.push(start + 1..start + 1 + name);
+        if let Some(open) = open {
+            self.open.push(open);
         }
         Ok(())
     }
 
     /// The text that `rest` begins with, up to what is none.
-    #[inline(always)]
-    fn text<S: Simd>(&self, simd: S, rest: &'a [u8], start: usize) -> Result<&'a [u8], InvalidDocument> {
-        let plain = TEXT.run(simd, rest);
-        match rest.get(plain) {
-            Some(b'<' | b'&') if matches!(self.stage, Stage::Root | Stage::Content) => {
-                Ok(rest.get(..plain).unwrap_or_default())
-            }
-            _ => self.long_text(rest, start),
-        }
-    }
-
     fn long_text(&self, rest: &'a [u8], start: usize) -> Result<&'a [u8], InvalidDocument> {
         let (mut len, mut has_cdata_end) = (0, false);
         loop {
@@ -442,9 +421,19 @@ impl<'a> Iterator for Reader<'a> {
 
 impl<'a> Events<'a> for Reader<'a> {
     const HAS_PAGES: bool = false;
+    const REPEATS: bool = true;
 
     #[inline(always)]
-    fn until<B>(&mut self, take: impl FnMut(Event<'a>) -> ControlFlow<B>) -> Result<Option<B>, InvalidDocument> {
+    fn repeat(&mut self, stencil: &Stencil, take: impl FnMut(Range<usize>)) -> (usize, Range<usize>) {
+        let elements = dispatch!(Level::new(), simd => self.read_alike(simd, stencil, take));
+        (elements, self.offset - stencil.end_tag().len()..self.offset)
+    }
+
+    #[inline(always)]
+    fn pieces<L: Leaves<'a>, B>(
+        &mut self,
+        take: impl FnMut(Piece<'a, L>) -> ControlFlow<B>,
+    ) -> Result<Option<B>, InvalidDocument> {
         if self.stage == Stage::Done {
             return Ok(None);
         }
@@ -457,45 +446,13 @@ impl<'a> Events<'a> for Reader<'a> {
     }
 }
 
+/// How deep most documents are at the most.
+const DEPTH: usize = 12;
+
 /// Where the text of a document begins.
 fn origin(document: &[u8]) -> usize {
     if document.starts_with(BOM) { BOM.len() } else { 0 }
 }
-
-/// The tag that `rest` begins with, up to the first `>` outside of quotes.
-fn tag(rest: &[u8]) -> Option<&[u8]> {
-    let mut quote = None;
-    let end = memchr::memchr3_iter(b'>', b'"', b'\'', rest).find(|&at| match (quote, rest.get(at)) {
-        (None, Some(b'>')) => true,
-        (None, byte) => {
-            quote = byte;
-            false
-        }
-        (Some(_), byte) => {
-            if quote == byte {
-                quote = None;
-            }
-            false
-        }
-    })?;
-    rest.get(..=end)
-}
-
-/// White space, production 3.
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
-}
-
-/// As many bytes at the front as an index, as bits.
-static FRONT: [u128; 16] = {
-    let mut front = [0; 16];
-    let mut len = 1;
-    while len < 16 {
-        front[len] = front[len - 1] << 8 | 0xff;
-        len += 1;
-    }
-    front
-};
 
 /// The character that a reference stands for.
 pub(super) fn resolve(reference: &BytesRef<'_>) -> Option<char> {

@@ -21,40 +21,12 @@ pub(super) struct Envelope<'a> {
     pub(super) content_type: &'a [u8],
 }
 
-/// What stands around the spans of a document, as it is authenticated: an array of byte strings.
-#[derive(Debug)]
-pub(super) struct Skeleton {
-    array: Vec<u8>,
-    /// Where each part stands in it.
-    parts: Vec<Range<usize>>,
-}
-
-impl Skeleton {
-    /// Of `document`, whose spans stand at `slots`, encrypted or not.
-    pub(super) fn new(document: &[u8], slots: &[Range<usize>]) -> Self {
-        let parts = skeleton(document, slots);
-        let len = parts.clone().map(|part| head_len(part.len()) + part.len()).sum::<usize>();
-        let mut array = Vec::with_capacity(head_len(slots.len() + 1) + len);
-        push_head(&mut array, Head::Array(Some(slots.len() + 1)));
-        let mut ranges = Vec::with_capacity(slots.len() + 1);
-        for part in parts {
-            push_bytes(&mut array, part);
-            ranges.push(array.len() - part.len()..array.len());
-        }
-        Self { array, parts: ranges }
-    }
-
-    /// Its parts, in order; from the back, too.
-    pub(super) fn parts(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
-        self.parts.iter().map(|part| self.array.get(part.clone()).unwrap_or_default())
-    }
-}
-
-/// The Enc_structure of a document whose spans have those `lengths`.
-pub(super) fn enc_structure(
+/// The Enc_structure of a document whose spans have those `lengths`, and have the parts of the `skeleton` around them: a part
+/// more than there are spans.
+pub(super) fn enc_structure<'s>(
     protected: &[u8],
     envelope: Envelope<'_>,
-    skeleton: &Skeleton,
+    skeleton: impl Iterator<Item = &'s [u8]> + Clone,
     lengths: impl ExactSizeIterator<Item = usize> + Clone,
 ) -> Vec<u8> {
     let string_len = |len: usize| head_len(len) + len;
@@ -63,7 +35,8 @@ pub(super) fn enc_structure(
         + 2
         + envelope.target.map_or(1, |target| string_len(target.len()))
         + string_len(envelope.content_type.len())
-        + skeleton.array.len()
+        + head_len(lengths.len() + 1)
+        + skeleton.clone().map(|part| string_len(part.len())).sum::<usize>()
         + head_len(lengths.len())
         + lengths.clone().map(head_len).sum::<usize>();
     let total = 1 + string_len(CONTEXT.len()) + string_len(protected.len()) + string_len(external_len);
@@ -82,7 +55,10 @@ pub(super) fn enc_structure(
         None => push_head(&mut bytes, Head::Simple(ciborium_ll::simple::NULL)),
     }
     push_bytes(&mut bytes, envelope.content_type);
-    bytes.extend_from_slice(&skeleton.array);
+    push_head(&mut bytes, Head::Array(Some(lengths.len() + 1)));
+    for part in skeleton {
+        push_bytes(&mut bytes, part);
+    }
     push_head(&mut bytes, Head::Array(Some(lengths.len())));
     for length in lengths {
         push_head(&mut bytes, Head::Positive(length as u64));
@@ -91,9 +67,50 @@ pub(super) fn enc_structure(
     bytes
 }
 
+/// What stands around the slots of a document, copied: the document can be written over.
+#[derive(Debug)]
+pub(super) struct Skeleton {
+    bytes: Vec<u8>,
+    /// Where each part ends in them.
+    ends: Vec<usize>,
+}
+
+impl Skeleton {
+    /// Of `document`, with `slots` between its parts.
+    pub(super) fn new(document: &[u8], slots: &[Range<usize>]) -> Self {
+        let len = document.len() - slots.iter().map(ExactSizeIterator::len).sum::<usize>();
+        let mut skeleton = Self { bytes: Vec::with_capacity(len), ends: Vec::with_capacity(slots.len() + 1) };
+        for part in self::skeleton(document, slots) {
+            skeleton.bytes.extend_from_slice(part);
+            skeleton.ends.push(skeleton.bytes.len());
+        }
+        skeleton
+    }
+
+    /// Length of all parts.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The part in front of the slot of that index, or behind the last.
+    pub(super) fn part(&self, index: usize) -> &[u8] {
+        let start = index.checked_sub(1).and_then(|last| self.ends.get(last)).copied().unwrap_or(0);
+        self.ends.get(index).and_then(|&end| self.bytes.get(start..end)).unwrap_or_default()
+    }
+
+    /// Its parts, in order.
+    pub(super) fn parts(&self) -> impl Iterator<Item = &[u8]> + Clone {
+        (0..self.ends.len()).map(|index| self.part(index))
+    }
+}
+
 /// What stands around `slots`: a part more than there are slots.
 pub(super) fn skeleton<'a>(document: &'a [u8], slots: &'a [Range<usize>]) -> impl Iterator<Item = &'a [u8]> + Clone {
-    let starts = std::iter::once(0).chain(slots.iter().map(|slot| slot.end));
-    let ends = slots.iter().map(|slot| slot.start).chain([document.len()]);
-    starts.zip(ends).map(|(start, end)| document.get(start..end).unwrap_or_default())
+    (0..=slots.len()).map(|index| document.get(part(document.len(), slots, index)).unwrap_or_default())
+}
+
+/// Where the part stands that is in front of the slot of that index, or behind the last, in a document of so many bytes.
+pub(super) fn part(len: usize, slots: &[Range<usize>], index: usize) -> Range<usize> {
+    let start = index.checked_sub(1).and_then(|last| slots.get(last)).map_or(0, |slot| slot.end);
+    start..slots.get(index).map_or(len, |slot| slot.start)
 }

@@ -26,6 +26,8 @@ pub(super) enum Insertion {
     },
 }
 
+const EMI_START: &[u8] = b"<EMI xmlns=\"syncml:metinf\">";
+const EMI_END: &[u8] = b"</EMI>";
 const IN_META: &[u8] = b"syncseal:";
 const WITH_META: &[u8] = b"syncseal+:";
 
@@ -39,16 +41,30 @@ pub(super) struct Carrier {
 }
 
 impl Insertion {
+    /// How many bytes carry a seal of so many.
+    pub(super) fn len(&self, form: Form, seal: usize) -> usize {
+        let emi = |marker: &[u8]| match form {
+            Form::Xml => EMI_START.len() + marker.len() + base64::encoded_len(seal) + EMI_END.len(),
+            Form::Wbxml => 3 + wbxml::opaque_head_len(marker.len() + seal) + marker.len() + seal + 1,
+        };
+        match (form, self) {
+            (Form::Xml, Self::InMeta { .. }) => emi(IN_META),
+            (Form::Xml, Self::WithMeta { prefix, .. }) => {
+                emi(WITH_META) + b"<Meta>".len() + b"</Meta>".len() + 2 * prefix.len()
+            }
+            (Form::Wbxml, Self::InMeta { .. }) => emi(IN_META) + 2,
+            (Form::Wbxml, Self::WithMeta { .. }) => emi(WITH_META) + 3 + 5,
+        }
+    }
+
     /// The bytes that carry `seal`.
     pub(super) fn bytes(&self, form: Form, seal: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.len(form, seal.len()));
         match (form, self) {
             (Form::Xml, Self::InMeta { .. }) => {
-                let mut out = Vec::with_capacity(64 + base64::encoded_len(seal.len()));
                 push_xml_emi(&mut out, IN_META, seal);
-                out
             }
             (Form::Xml, Self::WithMeta { prefix, .. }) => {
-                let mut out = Vec::with_capacity(96 + 2 * prefix.len() + base64::encoded_len(seal.len()));
                 out.push(b'<');
                 out.extend_from_slice(prefix);
                 out.extend_from_slice(b"Meta>");
@@ -56,30 +72,27 @@ impl Insertion {
                 out.extend_from_slice(b"</");
                 out.extend_from_slice(prefix);
                 out.extend_from_slice(b"Meta>");
-                out
             }
             (Form::Wbxml, Self::InMeta { page }) => {
-                let mut out = Vec::with_capacity(32 + seal.len());
                 push_wbxml_emi(&mut out, IN_META, seal);
                 out.extend_from_slice(&[0x00, *page]);
-                out
             }
             (Form::Wbxml, Self::WithMeta { page, .. }) => {
-                let mut out = Vec::with_capacity(32 + seal.len());
                 out.extend_from_slice(&[0x00, 0x00, 0x5a]);
                 push_wbxml_emi(&mut out, WITH_META, seal);
                 out.extend_from_slice(&[0x00, 0x00, 0x01, 0x00, *page]);
-                out
             }
         }
+        debug_assert_eq!(out.len(), self.len(form, seal.len()));
+        out
     }
 }
 
 fn push_xml_emi(out: &mut Vec<u8>, marker: &[u8], seal: &[u8]) {
-    out.extend_from_slice(b"<EMI xmlns=\"syncml:metinf\">");
+    out.extend_from_slice(EMI_START);
     out.extend_from_slice(marker);
     out.extend_from_slice(base64::encode_base64(seal).as_bytes());
-    out.extend_from_slice(b"</EMI>");
+    out.extend_from_slice(EMI_END);
 }
 
 fn push_wbxml_emi(out: &mut Vec<u8>, marker: &[u8], seal: &[u8]) {
@@ -94,6 +107,19 @@ impl Carrier {
     /// Reads the seal at `mark`, and tells by its marker which bytes carry it. That they are exactly those is shown only
     /// when they have been [inserted](Insertion::bytes) again.
     pub(super) fn read(form: Form, document: &[u8], mark: &Mark) -> Result<Self, Unfit> {
+        let (seal, range) = Self::find(form, document, mark)?;
+        let seal = match form {
+            Form::Xml => {
+                let seal = base64::decode_base64(seal).map_err(|_| Flaw::Carrier.at(mark.emi.start))?;
+                BytesMut::from(&*seal)
+            }
+            Form::Wbxml => BytesMut::from(seal),
+        };
+        Ok(Self { seal, range })
+    }
+
+    /// The seal at `mark`, as it is written, and the bytes that carry it.
+    pub(super) fn find<'d>(form: Form, document: &'d [u8], mark: &Mark) -> Result<(&'d [u8], Range<usize>), Unfit> {
         let flaw = || Flaw::Carrier.at(mark.emi.start);
         let content = document.get(mark.content.clone()).unwrap_or_default();
         let text = match form {
@@ -105,14 +131,10 @@ impl Carrier {
             (None, Some(seal)) => (true, seal),
             (None, None) => return Err(flaw()),
         };
-        let seal = match form {
-            Form::Xml => BytesMut::from(&*base64::decode_base64(seal).map_err(|_| flaw())?),
-            Form::Wbxml => BytesMut::from(seal),
-        };
         // In WBXML a SWITCH_PAGE belongs to it on either side.
         let margin = if form == Form::Wbxml { 2 } else { 0 };
         let element = if with_meta { &mark.meta } else { &mark.emi };
         let range = element.start.checked_sub(margin).ok_or_else(flaw)?..element.end + margin;
-        if range.end > document.len() { Err(flaw()) } else { Ok(Self { seal, range }) }
+        if range.end > document.len() { Err(flaw()) } else { Ok((seal, range)) }
     }
 }

@@ -16,6 +16,7 @@ mod sealing;
 #[cfg(test)]
 mod tests;
 mod walk;
+mod weave;
 
 pub use opening::{OpenedDocument, SealedDocument};
 pub use sealing::Sealable;

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::ops::Range;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use super::aad::{Envelope, Skeleton, enc_structure};
 use super::insertion::Carrier;
 use super::layout::{Layout, find_mark};
+use super::weave::{self, Step};
 use super::{Flaw, Unfit, check_charset};
-use crate::crypto::{OpenFailed, TAG_LEN};
+use crate::crypto::OpenFailed;
 use crate::seal::base64::{self, Scratch};
 use crate::seal::header::Encrypt0;
 use crate::seal::schedule::DirectionKey;
@@ -20,8 +21,14 @@ use crate::syncml::{self, Form, wbxml};
 pub struct SealedDocument {
     form: Form,
     content_type: Box<[u8]>,
-    /// The pieces, decoded, one behind the other. What stands behind them is of no use any more.
+    /// In which it came.
     buffer: BytesMut,
+    /// Where the pieces stand in it, decoded, one behind the other. All else there is of no use any more.
+    pieces: Range<usize>,
+    /// Where in it the opened document begins.
+    start: usize,
+    /// Which piece stands where it did; zero if none does.
+    turn: usize,
     /// Of the document as it came, with the encoded pieces in its spans.
     layout: Layout,
     skeleton: Skeleton,
@@ -42,64 +49,120 @@ impl SealedDocument {
         let flaw = || Flaw::Carrier.at(mark.emi.start);
         let inserted = buffer.get(range.clone()).ok_or_else(flaw)?.to_vec();
         // What stands before the seal moves behind it; that is the shorter way.
-        let start = inserted.len();
-        buffer.copy_within(..range.start, start);
-        let document = buffer.get(start..).ok_or_else(flaw)?;
-        let layout = Layout::read(form, document)?;
+        buffer.copy_within(..range.start, inserted.len());
+        buffer.advance(inserted.len());
+        let layout = Layout::read(form, &buffer)?;
         // Inserted again it would be the same bytes, in the same place.
         if layout.place.offset != range.start || layout.place.insertion.bytes(form, &seal) != inserted {
             return Err(flaw());
         }
-        let skeleton = Skeleton::new(document, &layout.spans);
-        // A piece is shorter than it was, so that what is decoded never reaches what is still to be read.
-        let (mut end, mut scratch) = (0, Scratch::new());
-        let mut lengths = Vec::with_capacity(layout.spans.len());
-        for slot in &layout.spans {
-            let len = decode_back(form, &mut buffer, start + slot.start..start + slot.end, end, &mut scratch);
-            let len = len.ok_or_else(|| Flaw::Piece.at(slot.start))?;
-            lengths.push(len);
-            end += len;
+        let skeleton = Skeleton::new(&buffer, &layout.spans);
+        let content_type = content_type.into();
+        let mut document =
+            Self { form, content_type, buffer, pieces: 0..0, start: 0, turn: 0, layout, skeleton, lengths: Vec::new() };
+        match form {
+            Form::Xml => document.decode_base64()?,
+            Form::Wbxml => document.take_opaques()?,
         }
-        Ok((seal, Self { form, content_type: content_type.into(), buffer, layout, skeleton, lengths }))
+        Ok((seal, document))
     }
 
-    /// Opens it, and puts the pieces back between the parts of the skeleton, all in the buffer in which it came.
+    /// Decodes the pieces to the front of the buffer. A piece is shorter than it was, so that what is decoded never reaches what is
+    /// still to be read.
+    fn decode_base64(&mut self) -> Result<(), Unfit> {
+        let mut scratch = Scratch::new();
+        self.lengths.reserve_exact(self.layout.spans.len());
+        for slot in &self.layout.spans {
+            let len = base64::decode_back(&mut self.buffer, slot.clone(), self.pieces.end, &mut scratch);
+            let len = len.map_err(|_| Flaw::Piece.at(slot.start))?;
+            self.lengths.push(len);
+            self.pieces.end += len;
+        }
+        Ok(())
+    }
+
+    /// Brings the pieces together around the longest, which is best left where it is.
+    fn take_opaques(&mut self) -> Result<(), Unfit> {
+        let Self { buffer, pieces, start, turn, layout, lengths, .. } = self;
+        lengths.reserve_exact(layout.spans.len());
+        for slot in &layout.spans {
+            // A sealer has no empty pieces.
+            let piece = buffer.get(slot.clone()).and_then(wbxml::sole_opaque).filter(|piece| !piece.is_empty());
+            lengths.push(piece.ok_or_else(|| Flaw::Piece.at(slot.start))?.len());
+        }
+        let before;
+        (*turn, before) = weave::anchor(lengths.iter().copied());
+        let Some(anchor) = layout.spans.get(*turn) else { return Ok(()) };
+        let len = lengths.get(*turn).copied().unwrap_or_default();
+        *pieces = anchor.end - len - before..anchor.end;
+        // Where it stands in the opened document there are no heads before it, its own included.
+        *start = layout.spans.iter().zip(&*lengths).take(*turn + 1).map(|(slot, len)| slot.len() - len).sum();
+        let mut place = pieces.end - len;
+        for (slot, len) in layout.spans.iter().zip(&*lengths).take(*turn).rev() {
+            place -= len;
+            buffer.copy_within(slot.end - len..slot.end, place);
+        }
+        for (slot, len) in layout.spans.iter().zip(&*lengths).skip(*turn + 1) {
+            buffer.copy_within(slot.end - len..slot.end, pieces.end);
+            pieces.end += len;
+        }
+        Ok(())
+    }
+
+    /// Opens it, in the buffer in which it came.
     pub(in crate::seal) fn open<H>(
-        self,
+        mut self,
         key: &DirectionKey,
         number: Number,
         sealed: &Encrypt0<H>,
         target: Option<&str>,
     ) -> Result<OpenedDocument, OpenFailed> {
-        let Self { form, content_type, mut buffer, layout, skeleton, lengths } = self;
-        let envelope =
-            Envelope { direction: sealed.direction, target: target.map(str::as_bytes), content_type: &content_type };
-        let aad = enc_structure(sealed.protected(), envelope, &skeleton, lengths.iter().copied());
-        // There is room for the tag: the seal that was taken out is longer.
-        let mut end = lengths.iter().sum::<usize>();
-        let tag = buffer.get_mut(end..end + TAG_LEN).ok_or(OpenFailed)?;
-        tag.copy_from_slice(sealed.ciphertext().get(..TAG_LEN).ok_or(OpenFailed)?);
-        let ciphertext = buffer.get_mut(..end + TAG_LEN).ok_or(OpenFailed)?;
-        key.open_detached(number, &aad, ciphertext)?;
+        let Self { content_type, buffer, pieces, skeleton, lengths, .. } = &mut self;
+        let envelope = Envelope { direction: sealed.direction, target: target.map(str::as_bytes), content_type };
+        let aad = enc_structure(sealed.protected(), envelope, skeleton.parts(), lengths.iter().copied());
+        let ciphertext = buffer.get_mut(pieces.clone()).ok_or(OpenFailed)?;
+        key.open_detached(number, &aad, ciphertext, sealed.ciphertext().first_chunk().ok_or(OpenFailed)?)?;
+        Ok(OpenedDocument(self))
+    }
 
-        // Apart again, from the back: nothing comes to stand further in front than it was.
-        let opened = skeleton.parts().map(<[u8]>::len).sum::<usize>() + end;
-        let mut spans: Vec<Range<usize>> = Vec::with_capacity(lengths.len());
-        let mut to = opened;
-        let mut lengths = lengths.iter().rev();
-        for part in skeleton.parts().rev() {
-            let place = to.checked_sub(part.len()).and_then(|from| buffer.get_mut(from..to));
-            place.ok_or(OpenFailed)?.copy_from_slice(part);
-            to -= part.len();
-            let Some(length) = lengths.next() else { break };
-            buffer.copy_within(end - length..end, to - length);
-            spans.push(to - length..to);
-            end -= length;
-            to -= length;
+    /// Puts the opened pieces back between the parts of the skeleton. Gives where they stand then, and which are not text alone, in
+    /// order. `None` if there is no room, which is a fault of ours.
+    fn weave(&mut self) -> Option<(Vec<Range<usize>>, Vec<usize>)> {
+        let Self { form, buffer, pieces, start, turn, skeleton, lengths, .. } = self;
+        let (mut front, mut back) = (pieces.start, pieces.end);
+        let mut slots = Vec::with_capacity(lengths.len());
+        let mut end = *start;
+        for (index, len) in lengths.iter().enumerate() {
+            end += skeleton.part(index).len() + len;
+            slots.push(end - len..end);
         }
-        spans.reverse();
-        buffer.truncate(opened);
-        Ok(OpenedDocument { form, bytes: buffer.freeze(), spans, sealed: layout, skeleton })
+        let size = skeleton.len() + pieces.len();
+        let mut markup = Vec::new();
+        for step in weave::steps(lengths.len(), *turn) {
+            match step {
+                Step::Part(index) => {
+                    let at = index.checked_sub(1).map_or(Some(*start), |last| slots.get(last).map(|slot| slot.end))?;
+                    weave::put(buffer, at, skeleton.part(index))?;
+                }
+                Step::Piece(index) => {
+                    let (len, slot) = (*lengths.get(index)?, slots.get(index)?.clone());
+                    let piece = if index < *turn { front..front + len } else { back - len..back };
+                    (front, back) = if index < *turn { (piece.end, back) } else { (front, piece.start) };
+                    weave::shift(buffer, piece, slot.start)?;
+                    // While it is at hand.
+                    if !syncml::is_text(*form, buffer.get(slot)?) {
+                        markup.push(index);
+                    }
+                }
+            }
+        }
+        buffer.advance(*start);
+        buffer.truncate(size);
+        for slot in &mut slots {
+            *slot = slot.start - *start..slot.end - *start;
+        }
+        markup.sort_unstable();
+        Some((slots, markup))
     }
 }
 
@@ -116,46 +179,31 @@ impl fmt::Debug for SealedDocument {
     }
 }
 
-/// Writes what the one piece at `slot` stands for to `to`, which is in front of it, and gives its length.
-fn decode_back(form: Form, buffer: &mut [u8], slot: Range<usize>, to: usize, scratch: &mut Scratch) -> Option<usize> {
-    match form {
-        Form::Xml => base64::decode_back(buffer, slot, to, scratch).ok(),
-        Form::Wbxml => {
-            // A sealer has no empty pieces.
-            let len = wbxml::sole_opaque(buffer.get(slot.clone())?).filter(|piece| !piece.is_empty())?.len();
-            buffer.copy_within(slot.end - len..slot.end, to);
-            Some(len)
-        }
-    }
-}
-
 /// A document that opened: its sender has the keys. What it says is shown when it was [checked](Self::check).
-pub struct OpenedDocument {
-    form: Form,
-    bytes: Bytes,
-    spans: Vec<Range<usize>>,
-    /// Of the document that it was opened from.
-    sealed: Layout,
-    /// Of both.
-    skeleton: Skeleton,
-}
+pub struct OpenedDocument(SealedDocument);
 
 impl OpenedDocument {
     /// The original document, byte for byte.
     ///
     /// # Errors
     /// It is none that a sealer takes, or its spans are not those that were put back: `malformed`.
-    pub fn check(self) -> Result<Bytes, Unfit> {
-        let Self { form, bytes, spans, sealed, skeleton } = self;
-        let layout =
-            sealed.read_alike(form, skeleton.parts(), &bytes, &spans, |content| syncml::is_text(form, content))?;
-        if layout.spans == spans { Ok(bytes) } else { Err(Flaw::OtherSpans.at(0)) }
+    pub fn check(mut self) -> Result<Bytes, Unfit> {
+        let (spans, markup) = self.0.weave().ok_or_else(|| Flaw::SelfCheck.at(0))?;
+        let SealedDocument { form, buffer, layout, skeleton, .. } = self.0;
+        let is_text = |index: usize, _: &[u8]| markup.binary_search(&index).is_err();
+        if layout.tells(form, skeleton.parts(), &buffer, &spans, is_text).is_none() {
+            let other = Layout::read(form, &buffer)?;
+            if other.spans != spans {
+                return Err(Flaw::OtherSpans.at(0));
+            }
+        }
+        Ok(buffer.freeze())
     }
 }
 
 impl fmt::Debug for OpenedDocument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenedDocument").field("form", &self.form).field("len", &self.bytes.len()).finish()
+        f.debug_tuple("OpenedDocument").field(&self.0).finish()
     }
 }
 

@@ -5,13 +5,14 @@ use std::ops::Range;
 use bytes::Bytes;
 use ciborium_ll::Header as Head;
 
-use super::aad::{Envelope, Skeleton, enc_structure, skeleton};
+use super::aad::{Envelope, enc_structure, skeleton};
 use super::insertion::Carrier;
 use super::layout::{Layout, find_mark};
-use super::{Flaw, Unfit, check_charset};
+use super::weave::{self, Step};
+use super::{Flaw, Unfit, aad, check_charset};
 use crate::crypto::TAG_LEN;
 use crate::seal::base64;
-use crate::seal::cbor::{push_bytes, push_head};
+use crate::seal::cbor::{head_len, push_bytes, push_head};
 use crate::seal::header::encode_numbered;
 use crate::seal::schedule::DirectionKey;
 use crate::seal::{Direction, InitRequest, InitResponse, Number, PendingInit, SessionKeys};
@@ -52,72 +53,16 @@ impl Sealable {
         target: Option<&str>,
     ) -> Result<Bytes, Unfit> {
         let Self { form, document, layout: Layout { spans, place, .. }, .. } = self;
-        let lengths = spans.iter().map(ExactSizeIterator::len);
-        let plaintext_len = lengths.clone().sum::<usize>();
-        let encoded_len = lengths.clone().map(|len| encoded_len(*form, len)).sum::<usize>();
         let envelope = Envelope { direction, target: target.map(str::as_bytes), content_type: &self.content_type };
-        let aad = enc_structure(protected, envelope, &Skeleton::new(document, spans), lengths);
-
-        let inserted_len = place.insertion.bytes(*form, &seal_of(protected, &[0; TAG_LEN])).len();
-
-        let size = document.len() - plaintext_len + encoded_len + inserted_len;
-        let mut out = Output::new(size, plaintext_len);
-        for span in spans {
-            out.bytes.extend_from_slice(document.get(span.clone()).unwrap_or_default());
-        }
-        let tag = key.seal_detached(number, &aad, out.pieces());
+        let lengths = spans.iter().map(ExactSizeIterator::len);
+        let aad = enc_structure(protected, envelope, skeleton(document, spans), lengths);
+        let mut output = Output::new(self, place.insertion.len(*form, seal_len(protected)));
+        let tag = key.seal_detached(number, &aad, output.pieces());
         let inserted = place.insertion.bytes(*form, &seal_of(protected, &tag));
-
         let failed = || Flaw::SelfCheck.at(place.offset);
-        let mut slots = Vec::with_capacity(spans.len());
-        // Up to where the document was read; how much longer the output is for the seal.
-        let (mut read, mut shift) = (0, 0);
-        for (part, span) in skeleton(document, spans).zip(spans.iter().map(Some).chain([None])) {
-            match place.offset.checked_sub(read).and_then(|at| part.split_at_checked(at)) {
-                Some((before, after)) if shift == 0 => {
-                    shift = inserted.len();
-                    out.push(before).and_then(|()| out.push(&inserted)).and_then(|()| out.push(after))
-                }
-                _ => out.push(part),
-            }
-            .ok_or_else(failed)?;
-            if let Some(span) = span {
-                let piece = out.push_piece(*form, span.len()).ok_or_else(failed)?;
-                slots.push(piece.start - shift..piece.end - shift);
-                read = span.end;
-            }
-        }
-        let mut out = out.finish();
-        debug_assert_eq!(out.len(), size);
-        self.check(&mut out, &inserted, &slots)?;
-        Ok(out.into())
-    }
-
-    /// Opens the output as far as it goes without a key: the seal is found and taken out, and what is left is read anew.
-    /// The pieces must be found where they were put, so that skeleton and pieces are the same, and the seal must belong
-    /// where it was.
-    fn check(&self, out: &mut [u8], inserted: &[u8], slots: &[Range<usize>]) -> Result<(), Unfit> {
-        let mark = find_mark(self.form, out)?;
-        let carrier = Carrier::read(self.form, out, &mark)?;
-        let Range { start, end } = carrier.range;
-        let failed = || Flaw::SelfCheck.at(start);
-        // What stands before the seal moves behind it, and is put back afterwards.
-        let head = out.get(..end).ok_or_else(failed)?.to_vec();
-        let before = head.get(..start).ok_or_else(failed)?;
-        out.get_mut(end - start..end).ok_or_else(failed)?.copy_from_slice(before);
-        let document = out.get(end - start..).ok_or_else(failed)?;
-        let is_piece = |content: &[u8]| match self.form {
-            Form::Xml => base64::is_base64(content),
-            Form::Wbxml => wbxml::sole_opaque(content).is_some(),
-        };
-        let original = skeleton(&self.document, &self.layout.spans);
-        let layout = self.layout.read_alike(self.form, original, document, slots, is_piece)?;
-        let is_same = head.get(start..) == Some(inserted)
-            && layout.spans == slots
-            && layout.place.offset == start
-            && layout.place.insertion == self.layout.place.insertion;
-        out.get_mut(..end).ok_or_else(failed)?.copy_from_slice(&head);
-        if is_same { Ok(()) } else { Err(failed()) }
+        output.weave(&inserted).ok_or_else(failed)?;
+        output.check(&inserted)?;
+        Ok(output.bytes.into())
     }
 }
 
@@ -129,69 +74,172 @@ fn encoded_len(form: Form, len: usize) -> usize {
     }
 }
 
-/// A sealed document while it is written, in one buffer: from its front, while the pieces that are still to be put into
-/// their places stand far enough behind.
-struct Output {
+/// A sealed document while it is written, in one buffer.
+struct Output<'a> {
+    sealable: &'a Sealable,
     bytes: Vec<u8>,
-    /// Up to here it is written.
-    written: usize,
-    /// From here on the pieces stand.
-    pieces: usize,
+    /// How many bytes it will have.
+    size: usize,
+    /// Where each piece will stand.
+    slots: Vec<Range<usize>>,
+    /// Where the seal will stand.
+    seal: Range<usize>,
+    /// Where the pieces stand, one behind the other, until they are woven in.
+    pieces: Range<usize>,
+    /// Which of them is not moved; the number of all if none is.
+    turn: usize,
 }
 
-impl Output {
-    /// Of a document of so many bytes with so many in its spans, which are to be appended to its bytes first.
-    fn new(size: usize, plaintext_len: usize) -> Self {
-        let pieces = size + base64::HEADWAY - plaintext_len;
-        let mut bytes = Vec::with_capacity(size + base64::HEADWAY);
-        bytes.resize(pieces, 0);
-        Self { bytes, written: 0, pieces }
+impl<'a> Output<'a> {
+    /// With the plaintext of the pieces, and room for a seal that is so long with what carries it.
+    fn new(sealable: &'a Sealable, seal_len: usize) -> Self {
+        let Sealable { form, document, layout: Layout { spans, place, .. }, .. } = sealable;
+        let mut slots = Vec::with_capacity(spans.len());
+        // How much further behind it stands than in the document.
+        let (mut grown, mut seal, mut plaintext_len) = (0, 0..0, 0);
+        for span in spans {
+            if seal.is_empty() && place.offset < span.start {
+                seal = place.offset + grown..place.offset + grown + seal_len;
+                grown += seal_len;
+            }
+            let start = span.start + grown;
+            slots.push(start..start + encoded_len(*form, span.len()));
+            grown += encoded_len(*form, span.len()) - span.len();
+            plaintext_len += span.len();
+        }
+        if seal.is_empty() {
+            seal = place.offset + grown..place.offset + grown + seal_len;
+            grown += seal_len;
+        }
+        let size = document.len() + grown;
+        let (start, turn) = match form {
+            // Encoding writes from the front, while what is still to be encoded stands far enough behind.
+            Form::Xml => (size + base64::HEADWAY - plaintext_len, spans.len()),
+            Form::Wbxml => {
+                let (turn, before) = weave::anchor(spans.iter().map(ExactSizeIterator::len));
+                let end = slots.get(turn).map_or(0, |slot| slot.end);
+                (end - before - spans.get(turn).map_or(0, ExactSizeIterator::len), turn)
+            }
+        };
+        let pieces = start..start + plaintext_len;
+        let mut bytes = Vec::with_capacity(size.max(pieces.end));
+        bytes.resize(start, 0);
+        for span in spans {
+            bytes.extend_from_slice(document.get(span.clone()).unwrap_or_default());
+        }
+        bytes.resize(size.max(pieces.end), 0);
+        Self { sealable, bytes, size, slots, seal, pieces, turn }
     }
 
-    /// All pieces, as long as none was put into its place.
+    /// All pieces.
     fn pieces(&mut self) -> &mut [u8] {
-        self.bytes.get_mut(self.pieces..).unwrap_or_default()
+        self.bytes.get_mut(self.pieces.clone()).unwrap_or_default()
     }
 
-    /// Writes `bytes`. `None`, here and below, if that would run into the pieces, which is a fault of ours.
-    fn push(&mut self, bytes: &[u8]) -> Option<()> {
-        let end = self.written + bytes.len();
-        self.bytes.get_mut(self.written..end).filter(|_| end <= self.pieces)?.copy_from_slice(bytes);
-        self.written = end;
+    /// Writes the document around the pieces, and puts those into their places. `None`, here and below, if that cannot be done,
+    /// which is a fault of ours.
+    fn weave(&mut self, inserted: &[u8]) -> Option<()> {
+        let spans = &self.sealable.layout.spans;
+        let Range { start: mut front, end: mut back } = self.pieces.clone();
+        for step in weave::steps(spans.len(), self.turn) {
+            match step {
+                Step::Part(index) => self.put_part(index, inserted)?,
+                Step::Piece(index) => {
+                    let len = spans.get(index)?.len();
+                    let piece = if index < self.turn { front..front + len } else { back - len..back };
+                    (front, back) = if index < self.turn { (piece.end, back) } else { (front, piece.start) };
+                    self.put_piece(index, piece)?;
+                }
+            }
+        }
+        self.bytes.truncate(self.size);
         Some(())
     }
 
-    /// Writes the next piece, of so many bytes, and tells where it stands.
-    fn push_piece(&mut self, form: Form, len: usize) -> Option<Range<usize>> {
-        let start = self.written;
-        match form {
-            Form::Xml => self.written += base64::encode_forward(&mut self.bytes, self.pieces, len, start)?,
-            Form::Wbxml => {
-                let content = start + wbxml::opaque_head_len(len);
-                wbxml::write_opaque_head(self.bytes.get_mut(start..content)?, len);
-                let piece = self.pieces..self.pieces.checked_add(len).filter(|&end| end <= self.bytes.len())?;
-                (content <= piece.start).then(|| self.bytes.copy_within(piece, content))?;
-                self.written = content + len;
-            }
-        }
-        self.pieces += len;
-        Some(start..self.written)
+    /// The part of that index in the document, and where it stands in the output, with the seal in it if that is its place.
+    fn part(&self, index: usize) -> Option<(&'a [u8], Range<usize>)> {
+        let Sealable { document, layout, .. } = self.sealable;
+        let part = document.get(aad::part(document.len(), &layout.spans, index))?;
+        Some((part, aad::part(self.size, &self.slots, index)))
     }
 
-    /// What was written.
-    fn finish(mut self) -> Vec<u8> {
-        self.bytes.truncate(self.written);
-        self.bytes
+    fn put_part(&mut self, index: usize, inserted: &[u8]) -> Option<()> {
+        let (part, at) = self.part(index)?;
+        if part.len() == at.len() {
+            return weave::put(&mut self.bytes, at.start, part);
+        }
+        let (before, behind) = part.split_at_checked(self.seal.start.checked_sub(at.start)?)?;
+        weave::put(&mut self.bytes, at.start, before)?;
+        weave::put(&mut self.bytes, self.seal.start, inserted)?;
+        weave::put(&mut self.bytes, self.seal.end, behind)
     }
+
+    /// Puts the piece at `piece` into its place. In XML it is read, too, as soon as it was written: nothing is written there a
+    /// second time.
+    fn put_piece(&mut self, index: usize, piece: Range<usize>) -> Option<()> {
+        let slot = self.slots.get(index)?.clone();
+        match self.sealable.form {
+            Form::Xml => {
+                let len = base64::encode_forward(&mut self.bytes, piece, slot.start)?;
+                (len == slot.len()).then_some(())
+            }
+            Form::Wbxml => {
+                let content = slot.end.checked_sub(piece.len())?;
+                let len = piece.len();
+                weave::shift(&mut self.bytes, piece, content)?;
+                wbxml::write_opaque_head(self.bytes.get_mut(slot.start..content)?, len);
+                Some(())
+            }
+        }
+    }
+
+    /// Opens the output as far as it goes without a key: the one seal is found where it was put, and what stands around it and
+    /// around the pieces is the document, byte for byte. In each slot stands one piece, so that, with the seal taken out, skeleton
+    /// and pieces are the same as before.
+    fn check(&self, inserted: &[u8]) -> Result<(), Unfit> {
+        let form = self.sealable.form;
+        let mark = find_mark(form, &self.bytes)?;
+        let (_, range) = Carrier::find(form, &self.bytes, &mark)?;
+        let is_same = range == self.seal
+            && self.bytes.get(self.seal.clone()) == Some(inserted)
+            && (0..=self.slots.len()).all(|index| self.is_part(index) == Some(true))
+            && self.slots.iter().all(|slot| self.is_piece(slot));
+        if is_same { Ok(()) } else { Err(Flaw::SelfCheck.at(self.seal.start)) }
+    }
+
+    fn is_part(&self, index: usize) -> Option<bool> {
+        let (part, at) = self.part(index)?;
+        if part.len() == at.len() {
+            return Some(self.bytes.get(at)? == part);
+        }
+        let (before, behind) = part.split_at_checked(self.seal.start.checked_sub(at.start)?)?;
+        Some(self.bytes.get(at.start..self.seal.start)? == before && self.bytes.get(self.seal.end..at.end)? == behind)
+    }
+
+    fn is_piece(&self, slot: &Range<usize>) -> bool {
+        let Some(content) = self.bytes.get(slot.clone()) else { return false };
+        match self.sealable.form {
+            // The rest of it was looked at when it was written.
+            Form::Xml => base64::ends_text(content),
+            Form::Wbxml => wbxml::sole_opaque(content).is_some(),
+        }
+    }
+}
+
+/// Length of the COSE_Encrypt0 of a document.
+fn seal_len(protected: &[u8]) -> usize {
+    // Four heads, of which only that of the header can be more than a byte.
+    3 + head_len(protected.len()) + protected.len() + TAG_LEN
 }
 
 /// The COSE_Encrypt0 of a document, whose ciphertext is the tag alone.
 fn seal_of(protected: &[u8], tag: &[u8; TAG_LEN]) -> Vec<u8> {
-    let mut seal = Vec::with_capacity(protected.len() + tag.len() + 8);
+    let mut seal = Vec::with_capacity(seal_len(protected));
     push_head(&mut seal, Head::Array(Some(3)));
     push_bytes(&mut seal, protected);
     push_head(&mut seal, Head::Map(Some(0)));
     push_bytes(&mut seal, tag);
+    debug_assert_eq!(seal.len(), seal_len(protected));
     seal
 }
 

@@ -6,10 +6,11 @@ use std::ops::Range;
 use proptest::prelude::*;
 
 use super::layout::Layout;
+use super::walk::Walk;
 use super::{Flaw, aad};
 use crate::seal::base64;
 use crate::seal::tests::data::{wbxml_document, xml_document};
-use crate::syncml::{Fault, Form, Limits, is_text};
+use crate::syncml::{Fault, Form, Limits, Reader, Strictness, is_text};
 
 /// `document` with other contents in its spans, and where they stand then.
 fn with_contents(document: &[u8], spans: &[Range<usize>], contents: &[&[u8]]) -> (Vec<u8>, Vec<Range<usize>>) {
@@ -236,4 +237,102 @@ fn a_page_that_a_span_leaves_is_seen() {
     assert_eq!(told(b"\x05\x01", ANCHOR), Err(Flaw::Page));
     assert_eq!(told(b"\x01\x12", &[ANCHOR, b"\x00\x00"].concat()), Ok(()));
     assert_eq!(told(b"\x03y\x00\x01\x00\x00\x12", ANCHOR), Ok(()));
+}
+
+/// Items that are alike and items that are not, of which some are broken.
+fn repeating_xml() -> impl Strategy<Value = String> {
+    let text = prop::sample::select(vec![
+        "",
+        "7",
+        "12",
+        "a>b",
+        "&lt;",
+        "x]]y",
+        "<![CDATA[<]]>",
+        "ä",
+        "client-1795360152779554084",
+        "\u{1}",
+    ]);
+    let shape = prop::sample::select(vec![
+        "<Add><CmdID>1</CmdID><Item><Source><LocURI>2</LocURI></Source><Data>3</Data></Item></Add>",
+        "<Add><CmdID>1</CmdID><Item><Source><LocURI>2</LocURI></Source><Data>3</Data></Item></Add>\n",
+        "<Replace><CmdID>1</CmdID><Item><Source><LocURI>2</LocURI></Source><Data>3</Data></Item></Replace>",
+        "<Add><CmdID>1</CmdID><Item><Data>3</Data></Item></Add>",
+        "<Add><!-- 1 --><Meta><Type xmlns='syncml:metinf'>2</Type></Meta><MoreData/><Item><Data><a>3</a></Data></Item></Add>",
+        "<Add><Item><Target><LocURI>1</LocURI><LocName>2</LocName></Target><Data>3</Data></Item></Add>",
+        "<Status><CmdID>1</CmdID><Data>2</Data><Item><Data>3</Data></Item></Status>",
+    ]);
+    // The shape of what is repeated, other texts each time, and what is put or left out somewhere.
+    let items = prop::collection::vec((shape, prop::collection::vec([text.clone(), text.clone(), text], 1..6)), 1..6);
+    let broken = prop::option::weighted(
+        0.3,
+        (any::<prop::sample::Index>(), prop::sample::select(vec!["", "<", "x", "</Item>", "<Data>", "/"])),
+    );
+    (items, broken).prop_map(|(items, broken)| {
+        let mut document = String::from("<SyncML><SyncHdr><MsgID>1</MsgID></SyncHdr><SyncBody><Sync>");
+        for (shape, texts) in items {
+            for [first, second, third] in texts {
+                let mut item = shape.to_owned();
+                for (digit, text) in [(">1<", first), (">2<", second), (">3<", third)] {
+                    item = item.replacen(digit, &format!(">{text}<"), 1);
+                }
+                document += &item;
+            }
+        }
+        document += "</Sync></SyncBody></SyncML>";
+        if let Some((at, put)) = broken {
+            let at = at.index(document.len());
+            if document.is_char_boundary(at) && document.is_char_boundary(at + 1) {
+                document.replace_range(at..at + 1, put);
+            }
+        }
+        document
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    /// What repeats itself is read as what does not.
+    #[test]
+    fn items_that_are_alike_are_read_alike(document in repeating_xml(), elements in prop_oneof![Just(1_000_000), 5..60usize]) {
+        let limits = Limits { elements, ..Limits::default() };
+        let document = document.as_bytes();
+        let reader = || Reader::new(Form::Xml, document, &limits, Strictness::Strict).unwrap();
+        let Reader::Xml(events) = reader() else { panic!("a reader of XML") };
+        let mut repeated = Walk::new(Form::Xml, document);
+        let result = repeated.take_all(events);
+        // A reader of either form repeats nothing.
+        let mut plain = Walk::new(Form::Xml, document);
+        prop_assert_eq!(&result, &plain.take_all(reader()), "{}", document.escape_ascii());
+        if result.is_ok() {
+            prop_assert_eq!(&repeated.spans, &plain.spans, "{}", document.escape_ascii());
+            prop_assert_eq!((repeated.elements, repeated.max_depth), (plain.elements, plain.max_depth));
+        }
+    }
+}
+
+/// What was read once says nothing yet: other elements may be open the next time.
+#[test]
+fn items_that_end_as_others_did_are_not_taken_for_them() {
+    let read = |items: &[&str]| {
+        let document =
+            format!("<SyncML><SyncHdr></SyncHdr><SyncBody><Sync>{}</Sync></SyncBody></SyncML>", items.concat());
+        Layout::read(Form::Xml, document.as_bytes()).map(|layout| layout.spans.len()).map_err(|unfit| unfit.flaw)
+    };
+    let [add, replace] = ["Add", "Replace"].map(|name| format!("<{name}><Item><Data>x</Data></Item>"));
+    let fault = Err(Fault::EndTag.into());
+    assert_eq!(read(&[&add, "</Add>", &replace, "</Replace>", &replace, "</Replace>"]), Ok(3));
+    // In a Replace, what followed upon an Add.
+    assert_eq!(read(&[&add, "</Add>", &replace, "</Add>", &replace, "</Replace>"]), fault);
+    for n in 0..6 {
+        let rest = [&replace, "</Replace>"].repeat(n);
+        assert_eq!(
+            read(&[&[&add, "</Add>"], &rest[..], &[&replace, "</Add>", &replace, "</Replace>"]].concat()),
+            fault
+        );
+        assert_eq!(read(&[&rest[..], &[&replace, "</Add>"]].concat()), fault);
+        assert_eq!(read(&[&rest[..], &[&add, "</Replace>"]].concat()), fault);
+        assert_eq!(read(&[&rest[..], &[&add, "</Add>"]].concat()), Ok(n + 1));
+    }
 }

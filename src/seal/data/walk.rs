@@ -5,7 +5,7 @@ use std::ops::{ControlFlow, Range};
 
 use super::insertion::Insertion;
 use super::{Flaw, Unfit};
-use crate::syncml::{Event, Events, Fault, Form, Kind, Tag, Text};
+use crate::syncml::{Event, Events, Fault, Form, Kind, Leaf, Piece, Stencil, Tag, Text};
 
 /// What every marker of ours begins with.
 const MARK: &[u8] = b"syncseal";
@@ -57,6 +57,13 @@ impl Role {
     }
 }
 
+/// Why the walk behind SyncHdr leaves off.
+enum Stop {
+    Unfit(Unfit),
+    /// What comes next may be like what came last.
+    Alike,
+}
+
 /// How far the walk is with SyncHdr.
 #[derive(Debug)]
 pub(super) enum Header {
@@ -101,8 +108,8 @@ pub(super) struct Walk<'a> {
     /// The place for a seal in the last Meta of SyncHdr, if it can be there.
     meta_end: Option<Result<Place, Unfit>>,
     emi: Option<Emi>,
-    /// The seals in SyncHdr.
-    pub(super) marks: Vec<Mark>,
+    /// The first two seals in SyncHdr: one is what there should be.
+    pub(super) marks: [Option<Mark>; 2],
     /// The last span ended on another code page than it began on, and no SWITCH_PAGE followed: with the piece in its
     /// place, another page is current here.
     strayed: bool,
@@ -127,7 +134,7 @@ impl<'a> Walk<'a> {
             meta: None,
             meta_end: None,
             emi: None,
-            marks: Vec::new(),
+            marks: [None, None],
             strayed: false,
             read_to: 0,
         }
@@ -141,11 +148,17 @@ impl<'a> Walk<'a> {
 
     /// Takes what there is up to the end of SyncHdr.
     pub(super) fn take_header(&mut self, events: &mut impl Events<'a>) -> Result<(), Unfit> {
-        let stop = events.until(
+        let stop = events.pieces(
             #[inline(always)]
-            |event| match self.take(&event) {
-                Ok(()) if !matches!(self.header, Header::Behind(_)) => ControlFlow::Continue(()),
-                result => ControlFlow::Break(result),
+            |piece| {
+                let result = match piece {
+                    Piece::Event(event) => self.take(&event),
+                    Piece::Leaf(leaf) => self.leaf(leaf),
+                };
+                match result {
+                    Ok(()) if !matches!(self.header, Header::Behind(_)) => ControlFlow::Continue(()),
+                    result => ControlFlow::Break(result),
+                }
             },
         );
         stop?.unwrap_or(Ok(()))
@@ -160,73 +173,156 @@ impl<'a> Walk<'a> {
         let (outer_clears, spans) = (&mut self.outer_clears, &mut self.spans);
         // Where the span begins that is being read; how deep in it, 1 being its own element, 0 no span.
         let (mut content, mut inside) = (0, 0);
-        let unfit = events.until(
-            #[inline(always)]
-            |Event { span, page, kind }| {
-                if E::HAS_PAGES {
-                    strayed &= span.start == read_to;
-                    read_to = span.end;
-                }
-                match kind {
-                    Kind::Start(tag) | Kind::Empty(tag) => {
-                        if E::HAS_PAGES && strayed {
-                            return ControlFlow::Break(Flaw::Page.at(span.start));
-                        }
-                        if let Err(unfit) = local_name(form, document, &span, &tag) {
-                            return ControlFlow::Break(unfit);
-                        }
-                        let has_content = matches!(kind, Kind::Start(_));
-                        if inside > 0 {
-                            inside += usize::from(has_content);
+        let mut stencil = Stencil::default();
+        // How many elements there were where the stretch began that is being read.
+        let mut elements_before = elements;
+        loop {
+            let stop = events.pieces(
+                #[inline(always)]
+                |piece| {
+                    let Event { span, page, kind } = match piece {
+                        Piece::Event(event) => event,
+                        Piece::Leaf(Leaf { span, tag, content, .. }) => {
+                            if E::HAS_PAGES {
+                                strayed &= span.start == read_to;
+                                read_to = span.end;
+                                if strayed {
+                                    return ControlFlow::Break(Stop::Unfit(Flaw::Page.at(span.start)));
+                                }
+                            }
+                            if inside > 0 {
+                                return ControlFlow::Continue(());
+                            }
+                            if depth == 1 && tag.name == b"SyncHdr" {
+                                let flaw = Flaw::from(Fault::NotOneSyncHdr);
+                                return ControlFlow::Break(Stop::Unfit(flaw.at(span.start)));
+                            }
+                            elements += 1;
+                            match Role::of(tag.name) {
+                                // On code page 0, where it ends, too.
+                                Role::Data | Role::LocName if tag.name != b"Data" || clear != Some(depth) => {
+                                    max_depth = max_depth.max(depth + 1);
+                                    if !content.is_empty() {
+                                        spans.push(content.clone());
+                                    }
+                                    if E::REPEATS {
+                                        stencil.end(document, content.start, elements - elements_before);
+                                        stencil.begin(content.end..span.end);
+                                        elements_before = elements;
+                                        if stencil.is_sure() {
+                                            return ControlFlow::Break(Stop::Alike);
+                                        }
+                                    }
+                                }
+                                _ if E::REPEATS => stencil.text(content),
+                                _ => {}
+                            }
                             return ControlFlow::Continue(());
                         }
-                        if depth == 1 && tag.name == b"SyncHdr" {
-                            return ControlFlow::Break(Flaw::from(Fault::NotOneSyncHdr).at(span.start));
-                        }
-                        elements += 1;
-                        if !has_content {
-                            return ControlFlow::Continue(());
-                        }
-                        match Role::of(tag.name) {
-                            Role::Data if clear == Some(depth) => depth += 1,
-                            Role::Data | Role::LocName => {
-                                (content, inside) = (span.end, 1);
-                                max_depth = max_depth.max(depth + 1);
+                    };
+                    if E::HAS_PAGES {
+                        strayed &= span.start == read_to;
+                        read_to = span.end;
+                    }
+                    match kind {
+                        Kind::Start(tag) | Kind::Empty(tag) => {
+                            if E::HAS_PAGES && strayed {
+                                return ControlFlow::Break(Stop::Unfit(Flaw::Page.at(span.start)));
                             }
-                            Role::Clear => {
-                                depth += 1;
-                                outer_clears.extend(clear.replace(depth));
+                            if let Err(unfit) = local_name(form, document, &span, &tag) {
+                                return ControlFlow::Break(Stop::Unfit(unfit));
                             }
-                            Role::Other => depth += 1,
+                            let has_content = matches!(kind, Kind::Start(_));
+                            if inside > 0 {
+                                inside += usize::from(has_content);
+                                return ControlFlow::Continue(());
+                            }
+                            if depth == 1 && tag.name == b"SyncHdr" {
+                                let flaw = Flaw::from(Fault::NotOneSyncHdr);
+                                return ControlFlow::Break(Stop::Unfit(flaw.at(span.start)));
+                            }
+                            elements += 1;
+                            if !has_content {
+                                return ControlFlow::Continue(());
+                            }
+                            match Role::of(tag.name) {
+                                Role::Data if clear == Some(depth) => depth += 1,
+                                Role::Data | Role::LocName => {
+                                    (content, inside) = (span.end, 1);
+                                    max_depth = max_depth.max(depth + 1);
+                                    if E::REPEATS {
+                                        stencil.end(document, content, elements - elements_before);
+                                    }
+                                }
+                                Role::Clear => {
+                                    depth += 1;
+                                    outer_clears.extend(clear.replace(depth));
+                                }
+                                Role::Other => depth += 1,
+                            }
+                        }
+                        Kind::Text(Text::Table(_)) if inside > 0 => {
+                            return ControlFlow::Break(Stop::Unfit(Flaw::StringTable.at(span.start)));
+                        }
+                        Kind::Text(Text::Chars(_)) if E::REPEATS && inside == 0 => stencil.text(span),
+                        Kind::Text(_) => {}
+                        Kind::End if inside > 1 => inside -= 1,
+                        Kind::End if inside == 1 => {
+                            inside = 0;
+                            strayed = page != 0;
+                            if content < span.start {
+                                spans.push(content..span.start);
+                            }
+                            if E::REPEATS {
+                                stencil.begin(span);
+                                elements_before = elements;
+                                if stencil.is_sure() {
+                                    return ControlFlow::Break(Stop::Alike);
+                                }
+                            }
+                        }
+                        Kind::End => {
+                            if clear == Some(depth) {
+                                clear = outer_clears.pop();
+                            }
+                            depth = depth.saturating_sub(1);
                         }
                     }
-                    Kind::Text(Text::Table(_)) if inside > 0 => {
-                        return ControlFlow::Break(Flaw::StringTable.at(span.start));
-                    }
-                    Kind::Text(_) => {}
-                    Kind::End if inside > 1 => inside -= 1,
-                    Kind::End if inside == 1 => {
-                        inside = 0;
-                        strayed = page != 0;
-                        if content < span.start {
-                            spans.push(content..span.start);
-                        }
-                    }
-                    Kind::End => {
-                        if clear == Some(depth) {
-                            clear = outer_clears.pop();
-                        }
-                        depth = depth.saturating_sub(1);
-                    }
+                    ControlFlow::Continue(())
+                },
+            )?;
+            match stop {
+                None => break,
+                Some(Stop::Unfit(unfit)) => return Err(unfit),
+                Some(Stop::Alike) => {
+                    let (read, end_tag) = events.repeat(&stencil, |content| spans.push(content));
+                    elements += read;
+                    elements_before = elements;
+                    stencil.begin(end_tag);
                 }
-                ControlFlow::Continue(())
-            },
-        )?;
+            }
+        }
         (self.elements, self.max_depth) = (elements, max_depth);
-        unfit.map_or(Ok(()), Err)
+        Ok(())
     }
 
+    /// Takes a leaf: most say nothing here.
     #[inline(always)]
+    fn leaf(&mut self, leaf: Leaf<'_>) -> Result<(), Unfit> {
+        let is_plain = Role::of(leaf.tag.name) == Role::Other && !matches!(leaf.tag.name, b"EMI" | b"Meta");
+        if !is_plain || self.depth + 1 < HEADER_CHILD || self.strayed || self.emi.is_some() {
+            let (start, text, end) = leaf.events();
+            self.take(&start)?;
+            if let Some(text) = text {
+                self.take(&text)?;
+            }
+            return self.take(&end);
+        }
+        self.read_to = leaf.span.end;
+        self.elements += usize::from(self.span.is_none());
+        Ok(())
+    }
+
     fn take(&mut self, event: &Event<'_>) -> Result<(), Unfit> {
         // Between two tokens stands nothing but SWITCH_PAGE. In XML nothing strays.
         if event.span.start != self.read_to {
@@ -311,11 +407,10 @@ impl<'a> Walk<'a> {
             && emi.text == MARK
         {
             let meta = self.meta.unwrap_or(emi.start);
-            self.marks.push(Mark {
-                emi: emi.start..event.span.end,
-                content: emi.content..at,
-                meta: meta..event.span.end,
-            });
+            let mark = Mark { emi: emi.start..event.span.end, content: emi.content..at, meta: meta..event.span.end };
+            if let Some(place) = self.marks.iter_mut().find(|mark| mark.is_none()) {
+                *place = Some(mark);
+            }
         }
         if let Some((depth, content)) = self.span
             && depth == self.depth
@@ -329,7 +424,7 @@ impl<'a> Walk<'a> {
         if self.depth == HEADER_CHILD
             && let Some(start) = self.meta.take()
         {
-            for mark in self.marks.iter_mut().filter(|mark| mark.meta.start == start) {
+            for mark in self.marks.iter_mut().flatten().filter(|mark| mark.meta.start == start) {
                 mark.meta.end = event.span.end;
             }
             self.meta_end = Some(self.place(at, Insertion::InMeta { page: event.page }));

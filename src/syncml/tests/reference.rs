@@ -8,7 +8,7 @@ use quick_xml::errors::{Error, IllFormedError, SyntaxError};
 use quick_xml::events::{self, BytesRef, BytesStart};
 
 use super::*;
-use crate::syncml::event::{Events, Nesting, is_xml_char};
+use crate::syncml::event::{Events, Leaf, Nesting, Piece, is_xml_char};
 use crate::syncml::well_formed;
 
 /// What a reader makes of a document.
@@ -34,6 +34,24 @@ impl<'a> Reading<'a> {
         });
         Self { events, fault: end.err() }
     }
+}
+
+/// Whether a reading that gives leaves by themselves is the same when those are taken apart. A leaf is given or refused as a
+/// whole: of one with a fault in it nothing was said, of which its events say the beginning.
+fn leaves_are_their_events<'a>(mut reader: impl Events<'a>, reading: &Reading<'a>, leaves: &mut usize) -> bool {
+    let mut events = Vec::new();
+    let end = reader.pieces(|piece| {
+        match piece {
+            Piece::Event(event) => events.push(event),
+            Piece::Leaf(leaf) => {
+                *leaves += 1;
+                let (start, text, end) = Leaf::events(leaf);
+                events.extend([Some(start), text, Some(end)].into_iter().flatten());
+            }
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    (events, end.err()) == (reading.events.clone(), reading.fault.clone())
 }
 
 /// A reader, as plain as can be.
@@ -341,8 +359,16 @@ fn agree(document: &[u8]) {
             assert_eq!(reading, plain, "{strictness:?}: {}", document.escape_ascii());
             let at_once = Reading::at_once(xml::Reader::new(document, &limits, strictness));
             assert_eq!(at_once, plain, "{strictness:?}, at once: {}", document.escape_ascii());
+            let reader = xml::Reader::new(document, &limits, strictness);
+            assert!(leaves_are_their_events(reader, &plain, &mut 0), "{strictness:?}: {}", document.escape_ascii());
         }
     }
+}
+
+/// The same, also where there is enough behind everything that is looked at to look at it all at once.
+fn agree_with_room(document: &[u8]) {
+    agree(document);
+    agree(&[document, &[b' '; 100]].concat());
 }
 
 proptest! {
@@ -350,7 +376,7 @@ proptest! {
 
     #[test]
     fn the_reader_agrees_with_a_plain_one_about_markup(document in documents()) {
-        agree(&document);
+        agree_with_room(&document);
     }
 
     #[test]
@@ -410,7 +436,85 @@ fn the_reader_agrees_with_a_plain_one_about_every_byte() {
             ["<a>]]", "></a>"],
             ["<a/>", ""],
         ] {
-            agree(&[before.as_bytes(), &[byte], behind.as_bytes()].concat());
+            agree_with_room(&[before.as_bytes(), &[byte], behind.as_bytes()].concat());
+        }
+    }
+}
+
+/// Names of every length, for some are looked at otherwise than others; and end tags that are nearly theirs.
+#[test]
+fn the_reader_agrees_with_a_plain_one_about_names() {
+    let letters = "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz";
+    for len in 1..letters.len() {
+        let name = &letters[..len];
+        let other = |at: usize| format!("{}-{}", &name[..at], &name[at + 1..]);
+        agree_with_room(format!("<x><{name}>text</{name}><{name}></{name}><{name}/></x>").as_bytes());
+        agree_with_room(format!("<x><{name} xmlns='y'>text</{name}></x>").as_bytes());
+        for end in (0..len).map(other).chain([letters[..len - 1].to_owned(), letters[..=len].to_owned()]) {
+            agree_with_room(format!("<x><{name}>text</{end}></x>").as_bytes());
+            agree_with_room(format!("<x><{name}><y/></{end}></x>").as_bytes());
+        }
+    }
+}
+
+/// Real documents are read in leaves to a good part; in either form those are their events.
+#[test]
+fn leaves_of_captures_are_their_events() {
+    let xml = include_bytes!("../../../tests/captures/syncevolution-xml/02.req");
+    let wbxml = include_bytes!("../../../tests/captures/syncevolution-wbxml/02.req");
+    for strictness in [Strictness::Strict, Strictness::Tolerant] {
+        let limits = Limits::default();
+        let mut leaves = [0; 2];
+        let reader = || xml::Reader::new(xml, &limits, strictness);
+        assert!(leaves_are_their_events(reader(), &Reading::of(reader()), &mut leaves[0]));
+        let reader = || wbxml::Reader::new(wbxml, &limits, strictness).unwrap();
+        assert!(leaves_are_their_events(reader(), &Reading::of(reader()), &mut leaves[1]));
+        assert!(leaves.iter().all(|&leaves| leaves > 30), "{leaves:?}");
+    }
+}
+
+/// Tokens, texts and what breaks them.
+const TOKENS: [&[u8]; 22] = [
+    b"\x4b",
+    b"\x4f",
+    b"\x54",
+    b"\x12",
+    b"\xcb",
+    b"\x01",
+    b"\x01",
+    b"\x01",
+    b"\x03x\0",
+    b"\x03x\0\x01",
+    b"\x03\0\x01",
+    b"\x03a text that is longer than what is looked at at once\0\x01",
+    b"\x03thirty-two characters, not more\0\x01",
+    b"\x03x",
+    b"\xc3\x02\x01\0\x01",
+    b"\xc3\x00\x01",
+    b"\xc3\x7f",
+    b"\x83\x00\x01",
+    b"\x02\x20\x01",
+    b"\x00\x01",
+    b"\x00\x00",
+    b"\x04",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4096, ..ProptestConfig::default() })]
+
+    #[test]
+    fn leaves_of_wbxml_are_their_events(
+        tokens in prop::collection::vec(prop::sample::select(&TOKENS[..]), 0..24),
+        has_room: bool,
+        elements in prop_oneof![Just(1_000_000), 0..8usize],
+        depth in prop_oneof![Just(100), 0..4usize],
+    ) {
+        let behind: &[u8] = if has_room { &[1; 64] } else { b"" };
+        let document = [b"\x02\xa4\x01\x6a\x02y\0\x6d", &tokens.concat()[..], behind].concat();
+        let limits = Limits { elements, depth, ..Limits::default() };
+        for strictness in [Strictness::Strict, Strictness::Tolerant] {
+            let reader = || wbxml::Reader::new(&document, &limits, strictness).unwrap();
+            prop_assert!(leaves_are_their_events(reader(), &Reading::of(reader()), &mut 0), "{}", document.escape_ascii());
         }
     }
 }
