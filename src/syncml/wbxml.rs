@@ -252,16 +252,21 @@ impl<'a> Reader<'a> {
         if tag & (token::CONTENT | token::ATTRIBUTES) != token::CONTENT {
             return None;
         }
-        // Most are a short string.
+        // Most are a short string, or hold elements.
         let window: Option<&[u8; WINDOW]> = self.cursor.bytes.get(start + 1..).and_then(<[u8]>::first_chunk);
-        if let Some([token::STR_I, behind @ ..]) = window
-            && let Some(lanes) = behind.first_chunk()
-            && let len = zeros(simd, lanes).trailing_zeros() as usize
-            && let Some([.., token::END]) = behind.get(..len + 2)
-        {
-            let (content, end) = (start + 1..start + 3 + len, start + 4 + len);
-            let text = Text::Inline(behind.get(..len)?);
-            return Some(Leaf { span: start..end, page: self.page, tag: self.tag(tag), content, text });
+        match window {
+            Some([token::STR_I, behind @ ..]) => {
+                if let Some(lanes) = behind.first_chunk()
+                    && let len = zeros(simd, lanes).trailing_zeros() as usize
+                    && let Some([.., token::END]) = behind.get(..len + 2)
+                {
+                    let (content, end) = (start + 1..start + 3 + len, start + 4 + len);
+                    let text = Text::Inline(behind.get(..len)?);
+                    return Some(Leaf { span: start..end, page: self.page, tag: self.tag(tag), content, text });
+                }
+            }
+            Some([token::OPAQUE | token::END, ..]) | None => {}
+            Some(_) => return None,
         }
         let mut cursor = self.cursor.clone();
         let mut content = cursor.position..cursor.position;

@@ -67,7 +67,7 @@ impl<'a> Reader<'a> {
         Self {
             document,
             offset: origin(document),
-            open: Vec::with_capacity(limits.depth.min(DEPTH)),
+            open: Vec::new(),
             seen_quote: false,
             nesting: Nesting::new(limits),
             max_attributes: limits.attributes,

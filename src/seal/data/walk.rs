@@ -12,6 +12,9 @@ const MARK: &[u8] = b"syncseal";
 /// How deep the children of SyncHdr are; the root is at depth 1.
 const HEADER_CHILD: usize = 3;
 
+/// For so many spans it is not worth looking for what repeats itself.
+pub(super) const FEW: usize = 8;
+
 /// Where the seal goes, and how it is written there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
@@ -205,7 +208,7 @@ impl<'a> Walk<'a> {
                                     if !content.is_empty() {
                                         spans.push(content.clone());
                                     }
-                                    if E::REPEATS {
+                                    if E::REPEATS && spans.len() >= FEW {
                                         stencil.end(document, content.start, elements - elements_before);
                                         stencil.begin(content.end..span.end);
                                         elements_before = elements;
@@ -214,7 +217,7 @@ impl<'a> Walk<'a> {
                                         }
                                     }
                                 }
-                                _ if E::REPEATS => stencil.text(content),
+                                _ if E::REPEATS && spans.len() >= FEW => stencil.text(content),
                                 _ => {}
                             }
                             return ControlFlow::Continue(());
@@ -250,7 +253,7 @@ impl<'a> Walk<'a> {
                                 Role::Data | Role::LocName => {
                                     (content, inside) = (span.end, 1);
                                     max_depth = max_depth.max(depth + 1);
-                                    if E::REPEATS {
+                                    if E::REPEATS && spans.len() >= FEW {
                                         stencil.end(document, content, elements - elements_before);
                                     }
                                 }
@@ -264,7 +267,9 @@ impl<'a> Walk<'a> {
                         Kind::Text(Text::Table(_)) if inside > 0 => {
                             return ControlFlow::Break(Stop::Unfit(Flaw::StringTable.at(span.start)));
                         }
-                        Kind::Text(Text::Chars(_)) if E::REPEATS && inside == 0 => stencil.text(span),
+                        Kind::Text(Text::Chars(_)) if E::REPEATS && inside == 0 && spans.len() >= FEW => {
+                            stencil.text(span);
+                        }
                         Kind::Text(_) => {}
                         Kind::End if inside > 1 => inside -= 1,
                         Kind::End if inside == 1 => {
@@ -273,7 +278,7 @@ impl<'a> Walk<'a> {
                             if content < span.start {
                                 spans.push(content..span.start);
                             }
-                            if E::REPEATS {
+                            if E::REPEATS && spans.len() >= FEW {
                                 stencil.begin(span);
                                 elements_before = elements;
                                 if stencil.is_sure() {
