@@ -446,9 +446,6 @@ impl<'a> Events<'a> for Reader<'a> {
     }
 }
 
-/// How deep most documents are at the most.
-const DEPTH: usize = 12;
-
 /// Where the text of a document begins.
 fn origin(document: &[u8]) -> usize {
     if document.starts_with(BOM) { BOM.len() } else { 0 }

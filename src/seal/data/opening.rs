@@ -129,7 +129,6 @@ impl SealedDocument {
     /// order. `None` if there is no room, which is a fault of ours.
     fn weave(&mut self) -> Option<(Vec<Range<usize>>, Vec<usize>)> {
         let Self { form, buffer, pieces, start, turn, skeleton, lengths, .. } = self;
-        let (mut front, mut back) = (pieces.start, pieces.end);
         let mut slots = Vec::with_capacity(lengths.len());
         let mut end = *start;
         for (index, len) in lengths.iter().enumerate() {
@@ -138,16 +137,14 @@ impl SealedDocument {
         }
         let size = skeleton.len() + pieces.len();
         let mut markup = Vec::new();
-        for step in weave::steps(lengths.len(), *turn) {
+        for step in weave::steps(pieces.clone(), lengths.iter().copied(), *turn) {
             match step {
                 Step::Part(index) => {
                     let at = index.checked_sub(1).map_or(Some(*start), |last| slots.get(last).map(|slot| slot.end))?;
                     weave::put(buffer, at, skeleton.part(index))?;
                 }
-                Step::Piece(index) => {
-                    let (len, slot) = (*lengths.get(index)?, slots.get(index)?.clone());
-                    let piece = if index < *turn { front..front + len } else { back - len..back };
-                    (front, back) = if index < *turn { (piece.end, back) } else { (front, piece.start) };
+                Step::Piece(index, piece) => {
+                    let slot = slots.get(index)?.clone();
                     weave::shift(buffer, piece, slot.start)?;
                     // While it is at hand.
                     if !syncml::is_text(*form, buffer.get(slot)?) {

@@ -102,9 +102,9 @@ impl<'a> Output<'a> {
                 seal = place.offset + grown..place.offset + grown + seal_len;
                 grown += seal_len;
             }
-            let start = span.start + grown;
-            slots.push(start..start + encoded_len(*form, span.len()));
-            grown += encoded_len(*form, span.len()) - span.len();
+            let (start, len) = (span.start + grown, encoded_len(*form, span.len()));
+            slots.push(start..start + len);
+            grown += len - span.len();
             plaintext_len += span.len();
         }
         if seal.is_empty() {
@@ -139,17 +139,11 @@ impl<'a> Output<'a> {
     /// Writes the document around the pieces, and puts those into their places. `None`, here and below, if that cannot be done,
     /// which is a fault of ours.
     fn weave(&mut self, inserted: &[u8]) -> Option<()> {
-        let spans = &self.sealable.layout.spans;
-        let Range { start: mut front, end: mut back } = self.pieces.clone();
-        for step in weave::steps(spans.len(), self.turn) {
+        let lengths = self.sealable.layout.spans.iter().map(ExactSizeIterator::len);
+        for step in weave::steps(self.pieces.clone(), lengths, self.turn) {
             match step {
                 Step::Part(index) => self.put_part(index, inserted)?,
-                Step::Piece(index) => {
-                    let len = spans.get(index)?.len();
-                    let piece = if index < self.turn { front..front + len } else { back - len..back };
-                    (front, back) = if index < self.turn { (piece.end, back) } else { (front, piece.start) };
-                    self.put_piece(index, piece)?;
-                }
+                Step::Piece(index, piece) => self.put_piece(index, piece)?,
             }
         }
         self.bytes.truncate(self.size);

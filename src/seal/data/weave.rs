@@ -3,20 +3,31 @@
 use std::ops::Range;
 
 /// A step of weaving.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Write the part of that index.
     Part(usize),
-    /// Put the piece of that index into its place.
-    Piece(usize),
+    /// Put the piece of that index into its place; it stands at the range until then.
+    Piece(usize, Range<usize>),
 }
 
-/// The steps in an order in which nothing is written over what is still to be read, if the piece at `turn` stands where it is to
-/// stand: those in front of it move forward, beginning with the first, and those behind it backward, beginning with the last.
-/// With `turn` zero all move backward, with the number of `pieces` all move forward.
-pub(super) fn steps(pieces: usize, turn: usize) -> impl Iterator<Item = Step> {
-    let forward = (0..turn).flat_map(|index| [Step::Part(index), Step::Piece(index)]);
-    let backward = (turn..pieces).rev().flat_map(|index| [Step::Part(index + 1), Step::Piece(index)]);
+/// The steps in an order in which nothing is written over what is still to be read, for pieces of those `lengths` that stand at
+/// `pieces`, if the one at `turn` stands where it is to stand: those in front of it move forward, beginning with the first, and
+/// those behind it backward, beginning with the last. With `turn` zero all move backward, with their number all move forward.
+pub(super) fn steps<L: ExactSizeIterator<Item = usize> + DoubleEndedIterator + Clone>(
+    pieces: Range<usize>,
+    lengths: L,
+    turn: usize,
+) -> impl Iterator<Item = Step> {
+    let Range { start: mut front, end: mut back } = pieces;
+    let forward = lengths.clone().enumerate().take(turn).flat_map(move |(index, len)| {
+        front += len;
+        [Step::Part(index), Step::Piece(index, front - len..front)]
+    });
+    let backward = lengths.enumerate().skip(turn).rev().flat_map(move |(index, len)| {
+        back -= len;
+        [Step::Part(index + 1), Step::Piece(index, back..back + len)]
+    });
     forward.chain(backward).chain([Step::Part(turn)])
 }
 
@@ -70,23 +81,22 @@ mod tests {
                 end += part + piece;
             }
             // The piece at the turn, or the end of all if there is none, stands where it is to stand.
-            let mut from = slots.get(turn).map_or(size - last, |slot| slot.start) - before;
-            let mut buffer = vec![0xff; size];
-            let mut pieces = Vec::new();
+            let start = slots.get(turn).map_or(size - last, |slot| slot.start) - before;
+            let (mut buffer, mut from) = (vec![0xff; size], start);
             for (index, (_, piece)) in lengths.iter().enumerate() {
                 buffer[from..from + piece].fill(index as u8 + 1);
-                pieces.push(from..from + piece);
                 from += piece;
             }
-            for step in steps(lengths.len(), turn) {
+            let piece_lengths = lengths.iter().map(|(_, piece)| *piece);
+            for step in steps(start..from, piece_lengths, turn) {
                 match step {
                     Step::Part(index) => {
                         let at = index.checked_sub(1).map_or(0, |last| slots[last].end);
                         let len = lengths.get(index).map_or(last, |(part, _)| *part);
                         prop_assert_eq!(put(&mut buffer, at, &vec![0; len]), Some(()));
                     }
-                    Step::Piece(index) => {
-                        prop_assert_eq!(shift(&mut buffer, pieces[index].clone(), slots[index].start), Some(()));
+                    Step::Piece(index, piece) => {
+                        prop_assert_eq!(shift(&mut buffer, piece, slots[index].start), Some(()));
                     }
                 }
             }
