@@ -58,6 +58,13 @@ impl Role {
             _ => Self::Other,
         }
     }
+
+    /// Whether the content of such an element is a span, unless it is in one; `in_clear` says that its parent is a Status or
+    /// Alert.
+    #[inline(always)]
+    fn is_span(self, in_clear: bool) -> bool {
+        self == Self::LocName || self == Self::Data && !in_clear
+    }
 }
 
 /// Why the walk behind SyncHdr leaves off.
@@ -201,24 +208,25 @@ impl<'a> Walk<'a> {
                                 return ControlFlow::Break(Stop::Unfit(flaw.at(span.start)));
                             }
                             elements += 1;
-                            match Role::of(tag.name) {
-                                // On code page 0, where it ends, too.
-                                Role::Data | Role::LocName if tag.name != b"Data" || clear != Some(depth) => {
-                                    max_depth = max_depth.max(depth + 1);
-                                    if !content.is_empty() {
-                                        spans.push(content.clone());
-                                    }
-                                    if E::REPEATS && spans.len() >= FEW {
-                                        stencil.end(document, content.start, elements - elements_before);
-                                        stencil.begin(content.end..span.end);
-                                        elements_before = elements;
-                                        if stencil.is_sure() {
-                                            return ControlFlow::Break(Stop::Alike);
-                                        }
-                                    }
+                            let is_repeatable = E::REPEATS && spans.len() >= FEW;
+                            if !Role::of(tag.name).is_span(clear == Some(depth)) {
+                                if is_repeatable {
+                                    stencil.text(content);
                                 }
-                                _ if E::REPEATS && spans.len() >= FEW => stencil.text(content),
-                                _ => {}
+                                return ControlFlow::Continue(());
+                            }
+                            // A span on code page 0, where it ends, too.
+                            max_depth = max_depth.max(depth + 1);
+                            if is_repeatable {
+                                stencil.end(document, content.start, elements - elements_before);
+                                stencil.begin(content.end..span.end);
+                                elements_before = elements;
+                            }
+                            if !content.is_empty() {
+                                spans.push(content);
+                            }
+                            if is_repeatable && stencil.is_sure() {
+                                return ControlFlow::Break(Stop::Alike);
                             }
                             return ControlFlow::Continue(());
                         }
@@ -378,16 +386,9 @@ impl<'a> Walk<'a> {
         } else if self.depth + 1 == HEADER_CHILD && matches!(self.header, Header::Inside) && tag.name == b"Meta" {
             self.meta = Some(at);
         }
-        if self.span.is_none() {
-            let is_span = match Role::of(tag.name) {
-                Role::Data => self.clear != Some(self.depth),
-                Role::LocName => true,
-                Role::Clear | Role::Other => false,
-            };
-            if is_span {
-                self.span = Some((self.depth + 1, event.span.end));
-                self.max_depth = self.max_depth.max(self.depth + 1);
-            }
+        if self.span.is_none() && Role::of(tag.name).is_span(self.clear == Some(self.depth)) {
+            self.span = Some((self.depth + 1, event.span.end));
+            self.max_depth = self.max_depth.max(self.depth + 1);
         }
         Ok(())
     }
