@@ -40,9 +40,6 @@ pub fn is_base64_alphabet(bytes: &[u8]) -> bool {
     BASE64.holds(bytes)
 }
 
-/// So many bytes are looked at at once.
-const LANES: usize = 32;
-
 /// The sets that a character is in.
 struct Sets;
 
@@ -96,14 +93,7 @@ impl Class {
     /// How many bytes at the front are in it. Has to be inlined into what was compiled for `simd`.
     #[inline(always)]
     pub(super) fn run<S: Simd>(&self, simd: S, bytes: &[u8]) -> usize {
-        let tables = Tables::new(simd, self);
-        let Some(lanes) = bytes.first_chunk() else {
-            let mut lanes = [0; LANES];
-            lanes[..bytes.len()].copy_from_slice(bytes);
-            return bytes.len().min(tables.others(&lanes).trailing_zeros() as usize);
-        };
-        let others = tables.others(lanes);
-        if others != 0 { others.trailing_zeros() as usize } else { Wide::new(simd, self).run(bytes) }
+        Wide::new(simd, self).run(bytes)
     }
 
     /// The same of sixteen bytes.
@@ -118,38 +108,6 @@ impl Class {
 }
 
 /// A [`Class`], loaded.
-#[derive(Clone, Copy)]
-struct Tables<S: Simd> {
-    simd: S,
-    low: u8x32<S>,
-    high: u8x32<S>,
-}
-
-impl<S: Simd> Tables<S> {
-    #[inline(always)]
-    fn new(simd: S, class: &Class) -> Self {
-        let table = u8x16::load_array_ref(simd, &class.low);
-        let low = u8x32::block_splat(table);
-        let table = u8x16::load_array_ref(simd, &class.high);
-        let high = u8x32::block_splat(table);
-        Self { simd, low, high }
-    }
-
-    /// Zero in the place of each byte that is not of the class. What is not ASCII has no row.
-    #[inline(always)]
-    fn members(&self, lanes: &[u8; LANES]) -> u8x32<S> {
-        let bytes = u8x32::load_array_ref(self.simd, lanes);
-        self.low.swizzle_dyn_within_blocks(bytes & 0xf) & self.high.swizzle_dyn_within_blocks(bytes >> 4)
-    }
-
-    /// A bit for each byte that is not of the class.
-    #[inline(always)]
-    fn others(&self, lanes: &[u8; LANES]) -> u64 {
-        self.members(lanes).simd_eq(0).to_bitmask()
-    }
-}
-
-/// A [`Class`], loaded for whole blocks.
 #[derive(Clone, Copy)]
 struct Wide<S: Simd> {
     simd: S,
@@ -292,6 +250,9 @@ impl<'a, S: Simd> Marks<'a, S> {
         };
     }
 }
+
+/// In how many bytes zeros are looked for at once.
+const LANES: usize = 32;
 
 /// A bit for each byte that is zero. Has to be inlined into what was compiled for `simd`.
 #[inline(always)]

@@ -45,15 +45,15 @@ impl Layout {
         }
     }
 
-    /// Tells the layout of a whole document that should differ from the one that was read here in what its spans hold alone:
-    /// those stand at `slots` now. The one that was read here has `skeleton` around its spans. `is_text` tells content that is
+    /// Tells whether a whole document that should differ from the one that was read here in what its spans hold alone has its
+    /// layout: those stand at `slots` now. The one that was read here has `skeleton` around its spans. `is_text` tells content that is
     /// text alone, by its index.
     ///
     /// What is told is what [`read`](Self::read) says, always. Behind an element a reader is where it would be had the element
     /// held something else; if not, for its span strayed to another code page, there was no layout. So if what stands around
     /// the spans is the same, byte for byte, and what is at `slots` is well-formed by itself and keeps within the limits,
-    /// then these are the spans, and the place is where it was between them. `None` if that cannot be told: then the document has to
-    /// be read.
+    /// then these are the spans, and the place is where it was between them. If that cannot be told, the document has to be
+    /// read.
     pub(super) fn tells<'s>(
         &self,
         form: Form,
@@ -61,7 +61,7 @@ impl Layout {
         document: &[u8],
         slots: &[Range<usize>],
         is_text: impl Fn(usize, &[u8]) -> bool,
-    ) -> Option<Told> {
+    ) -> bool {
         let limits = Limits::default();
         let mut elements = self.elements;
         let mut is_content = |(index, slot): (usize, &Range<usize>)| {
@@ -76,14 +76,9 @@ impl Layout {
                         stays && elements <= limits.elements && self.depth + markup.depth <= limits.depth
                     })
         };
-        let is_alike = slots.len() == self.spans.len()
+        slots.len() == self.spans.len()
             && aad::skeleton(document, slots).eq(skeleton)
-            && slots.iter().enumerate().all(&mut is_content);
-        is_alike.then(|| {
-            let offset = self.place.offset;
-            let before = self.spans.iter().zip(slots).take_while(|(span, _)| span.end <= offset).last();
-            Told { place: before.map_or(offset, |(span, slot)| slot.end + (offset - span.end)) }
-        })
+            && slots.iter().enumerate().all(&mut is_content)
     }
 
     /// The layout of a document, [told](Self::tells) by this one or read anew.
@@ -96,21 +91,14 @@ impl Layout {
         slots: &[Range<usize>],
         is_text: impl Fn(&[u8]) -> bool,
     ) -> Result<Self, Unfit> {
-        match self.tells(form, skeleton, document, slots, |_, content| is_text(content)) {
-            Some(Told { place: offset }) => {
-                let place = Place { offset, insertion: self.place.insertion.clone() };
-                Ok(Self { spans: slots.to_vec(), place, ..*self })
-            }
-            None => Self::read(form, document),
+        if !self.tells(form, skeleton, document, slots, |_, content| is_text(content)) {
+            return Self::read(form, document);
         }
+        let Place { offset, insertion } = &self.place;
+        let before = self.spans.iter().zip(slots).take_while(|(span, _)| span.end <= *offset).last();
+        let offset = before.map_or(*offset, |(span, slot)| slot.end + (offset - span.end));
+        Ok(Self { spans: slots.to_vec(), place: Place { offset, insertion: insertion.clone() }, ..*self })
     }
-}
-
-/// What is told of a layout beside the spans.
-pub(super) struct Told {
-    /// Where the place for the seal is.
-    #[cfg_attr(not(test), expect(dead_code, reason = "who opens needs no place"))]
-    place: usize,
 }
 
 /// What stands in an element, read by itself.

@@ -188,11 +188,9 @@ impl OpenedDocument {
         let (spans, markup) = self.0.weave().ok_or_else(|| Flaw::SelfCheck.at(0))?;
         let SealedDocument { form, buffer, layout, skeleton, .. } = self.0;
         let is_text = |index: usize, _: &[u8]| markup.binary_search(&index).is_err();
-        if layout.tells(form, skeleton.parts(), &buffer, &spans, is_text).is_none() {
-            let other = Layout::read(form, &buffer)?;
-            if other.spans != spans {
-                return Err(Flaw::OtherSpans.at(0));
-            }
+        let is_told = layout.tells(form, skeleton.parts(), &buffer, &spans, is_text);
+        if !is_told && Layout::read(form, &buffer)?.spans != spans {
+            return Err(Flaw::OtherSpans.at(0));
         }
         Ok(buffer.freeze())
     }

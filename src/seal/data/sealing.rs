@@ -97,19 +97,16 @@ impl<'a> Output<'a> {
         let mut slots = Vec::with_capacity(spans.len());
         // How much further behind it stands than in the document.
         let (mut grown, mut seal, mut plaintext_len) = (0, 0..0, 0);
-        for span in spans {
-            if seal.is_empty() && place.offset < span.start {
+        for span in spans.iter().map(Some).chain([None]) {
+            if seal.is_empty() && span.is_none_or(|span| place.offset < span.start) {
                 seal = place.offset + grown..place.offset + grown + seal_len;
                 grown += seal_len;
             }
+            let Some(span) = span else { break };
             let (start, len) = (span.start + grown, encoded_len(*form, span.len()));
             slots.push(start..start + len);
             grown += len - span.len();
             plaintext_len += span.len();
-        }
-        if seal.is_empty() {
-            seal = place.offset + grown..place.offset + grown + seal_len;
-            grown += seal_len;
         }
         let size = document.len() + grown;
         let (start, turn) = match form {
@@ -142,30 +139,31 @@ impl<'a> Output<'a> {
         let lengths = self.sealable.layout.spans.iter().map(ExactSizeIterator::len);
         for step in weave::steps(self.pieces.clone(), lengths, self.turn) {
             match step {
-                Step::Part(index) => self.put_part(index, inserted)?,
+                Step::Part(index) => self.put_part(index)?,
                 Step::Piece(index, piece) => self.put_piece(index, piece)?,
             }
         }
         self.bytes.truncate(self.size);
-        Some(())
+        weave::put(&mut self.bytes, self.seal.start, inserted)
     }
 
-    /// The part of that index in the document, and where it stands in the output, with the seal in it if that is its place.
-    fn part(&self, index: usize) -> Option<(&'a [u8], Range<usize>)> {
+    /// The part of that index in the document, in front of the seal and behind it, and where in the output each stands. Where there
+    /// is no seal in it, all of it is in front.
+    fn part(&self, index: usize) -> Option<[(&'a [u8], usize); 2]> {
         let Sealable { document, layout, .. } = self.sealable;
         let part = document.get(aad::part(document.len(), &layout.spans, index))?;
-        Some((part, aad::part(self.size, &self.slots, index)))
-    }
-
-    fn put_part(&mut self, index: usize, inserted: &[u8]) -> Option<()> {
-        let (part, at) = self.part(index)?;
+        let at = aad::part(self.size, &self.slots, index);
         if part.len() == at.len() {
-            return weave::put(&mut self.bytes, at.start, part);
+            return Some([(part, at.start), (&[], at.end)]);
         }
         let (before, behind) = part.split_at_checked(self.seal.start.checked_sub(at.start)?)?;
-        weave::put(&mut self.bytes, at.start, before)?;
-        weave::put(&mut self.bytes, self.seal.start, inserted)?;
-        weave::put(&mut self.bytes, self.seal.end, behind)
+        (self.seal.end + behind.len() == at.end).then_some([(before, at.start), (behind, self.seal.end)])
+    }
+
+    fn put_part(&mut self, index: usize) -> Option<()> {
+        let [(before, start), (behind, end)] = self.part(index)?;
+        weave::put(&mut self.bytes, start, before)?;
+        weave::put(&mut self.bytes, end, behind)
     }
 
     /// Puts the piece at `piece` into its place. In XML it is read, too, as soon as it was written: nothing is written there a
@@ -196,18 +194,14 @@ impl<'a> Output<'a> {
         let (_, range) = Carrier::find(form, &self.bytes, &mark)?;
         let is_same = range == self.seal
             && self.bytes.get(self.seal.clone()) == Some(inserted)
-            && (0..=self.slots.len()).all(|index| self.is_part(index) == Some(true))
+            && (0..=self.slots.len()).all(|index| self.is_part(index))
             && self.slots.iter().all(|slot| self.is_piece(slot));
         if is_same { Ok(()) } else { Err(Flaw::SelfCheck.at(self.seal.start)) }
     }
 
-    fn is_part(&self, index: usize) -> Option<bool> {
-        let (part, at) = self.part(index)?;
-        if part.len() == at.len() {
-            return Some(self.bytes.get(at)? == part);
-        }
-        let (before, behind) = part.split_at_checked(self.seal.start.checked_sub(at.start)?)?;
-        Some(self.bytes.get(at.start..self.seal.start)? == before && self.bytes.get(self.seal.end..at.end)? == behind)
+    fn is_part(&self, index: usize) -> bool {
+        let is_there = |(bytes, at): (&[u8], usize)| self.bytes.get(at..at + bytes.len()) == Some(bytes);
+        self.part(index).is_some_and(|parts| parts.into_iter().all(is_there))
     }
 
     fn is_piece(&self, slot: &Range<usize>) -> bool {
