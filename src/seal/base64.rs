@@ -34,11 +34,14 @@ pub(super) fn is_base64(text: &[u8]) -> bool {
     text.len().is_multiple_of(4) && is_base64_alphabet(front) && ends_text(last)
 }
 
-/// Whether the last four characters can end a canonical text.
+/// Whether the last four characters can end a canonical text: padding is behind a character with zeros in the bits that are
+/// spare.
 pub(super) fn ends_text(text: &[u8]) -> bool {
+    let is_of_alphabet = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     match text.last_chunk::<4>() {
-        Some(last @ [.., b'=']) => STANDARD.decode_slice(last, &mut [0; 3]).is_ok(),
-        Some(last) => is_base64_alphabet(last),
+        Some([first, second, b'=', b'=']) => is_of_alphabet(first) && matches!(second, b'A' | b'Q' | b'g' | b'w'),
+        Some([front @ .., third, b'=']) => front.iter().all(is_of_alphabet) && b"AEIMQUYcgkosw048".contains(third),
+        Some(last) => last.iter().all(is_of_alphabet),
         None => text.is_empty(),
     }
 }

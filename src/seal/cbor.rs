@@ -33,7 +33,7 @@ pub(super) enum Key<'a> {
 #[derive(Debug)]
 pub(super) struct Entries<'a> {
     left: usize,
-    last_key: &'a [u8],
+    last_key: Option<&'a [u8]>,
 }
 
 /// A cursor over deterministic CBOR.
@@ -115,7 +115,7 @@ impl<'a> Reader<'a> {
     /// The head of a map, whose entries [`Reader::next_key`] begins one by one.
     pub(super) fn map(&mut self) -> Result<Entries<'a>, Malformed> {
         match self.head()? {
-            Header::Map(Some(count)) => Ok(Entries { left: self.count(count, 2)?, last_key: &[] }),
+            Header::Map(Some(count)) => Ok(Entries { left: self.count(count, 2)?, last_key: None }),
             _ => Err(Malformed::Cbor),
         }
     }
@@ -130,11 +130,10 @@ impl<'a> Reader<'a> {
             head => Key::Int(int(head).ok_or(Malformed::Cbor)?),
         };
         let encoded = self.bytes.get(start..self.at).ok_or(Malformed::Cbor)?;
-        // The first key compares with nothing, and no encoding is empty.
-        if encoded <= entries.last_key {
+        if entries.last_key.is_some_and(|last_key| encoded <= last_key) {
             return Err(Malformed::Cbor);
         }
-        entries.last_key = encoded;
+        entries.last_key = Some(encoded);
         Ok(Some(key))
     }
 
@@ -175,7 +174,7 @@ impl<'a> Reader<'a> {
         let mut shortest = [0; MAX_HEAD];
         Encoder::from(&mut shortest[..]).push(head).map_err(|_| Malformed::Cbor)?;
         // The first byte says how long a head is, so that a shorter form differs in it.
-        if rest.get(..len) != shortest.get(..len) {
+        if !rest.iter().take(len).eq(shortest.iter().take(len)) {
             return Err(Malformed::Cbor);
         }
         self.at += len;

@@ -105,9 +105,11 @@ impl From<Unfit> for Reason {
 
 /// Refuses a Content-Type whose charset parameter is not that of the form, or of which one cannot be sure.
 fn check_charset(form: Form, content_type: &[u8]) -> Result<(), Unfit> {
-    let mentions = content_type.windows(7).filter(|window| window.eq_ignore_ascii_case(b"charset")).count();
-    let charset = MediaType::charset_of(content_type);
-    let is = |name: &str| charset.as_ref().is_some_and(|charset| charset.eq_ignore_ascii_case(name));
+    const NAME: &[u8] = b"charset";
+    let is_mention =
+        |at: &usize| content_type.get(*at..at + NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME));
+    let mentions = memchr::memchr2_iter(b'c', b'C', content_type).filter(is_mention).count();
+    let is = |name: &str| MediaType::charset_of(content_type).is_some_and(|charset| charset.eq_ignore_ascii_case(name));
     match mentions {
         0 => Ok(()),
         1 if is("utf-8") || form == Form::Wbxml && is("us-ascii") => Ok(()),
