@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::aad::{Envelope, Skeleton, enc_structure};
 use super::insertion::Carrier;
 use super::layout::{Layout, find_mark};
-use super::weave::{self, Step};
+use super::weave::{self, Loom};
 use super::{Flaw, Unfit, check_charset};
 use crate::crypto::OpenFailed;
 use crate::seal::base64::{self, Scratch};
@@ -136,23 +136,9 @@ impl SealedDocument {
             slots.push(end - len..end);
         }
         let size = skeleton.len() + pieces.len();
-        let mut markup = Vec::new();
-        for step in weave::steps(pieces.clone(), lengths.iter().copied(), *turn) {
-            match step {
-                Step::Part(index) => {
-                    let at = index.checked_sub(1).map_or(Some(*start), |last| slots.get(last).map(|slot| slot.end))?;
-                    weave::put(buffer, at, skeleton.part(index))?;
-                }
-                Step::Piece(index, piece) => {
-                    let slot = slots.get(index)?.clone();
-                    weave::shift(buffer, piece, slot.start)?;
-                    // While it is at hand.
-                    if !syncml::is_text(*form, buffer.get(slot)?) {
-                        markup.push(index);
-                    }
-                }
-            }
-        }
+        let mut opening = Opening { form: *form, buffer, start: *start, slots: &slots, skeleton, markup: Vec::new() };
+        weave::weave(pieces.clone(), lengths.iter().copied(), *turn, &mut opening)?;
+        let mut markup = opening.markup;
         buffer.advance(*start);
         buffer.truncate(size);
         for slot in &mut slots {
@@ -160,6 +146,37 @@ impl SealedDocument {
         }
         markup.sort_unstable();
         Some((slots, markup))
+    }
+}
+
+/// A document into which the opened pieces are woven.
+struct Opening<'a> {
+    form: Form,
+    buffer: &'a mut BytesMut,
+    /// Where it begins.
+    start: usize,
+    slots: &'a [Range<usize>],
+    skeleton: &'a Skeleton,
+    /// The pieces that are not text alone.
+    markup: Vec<usize>,
+}
+
+impl Loom for Opening<'_> {
+    #[inline(always)]
+    fn part(&mut self, index: usize) -> Option<()> {
+        let at = index.checked_sub(1).map_or(Some(self.start), |last| self.slots.get(last).map(|slot| slot.end))?;
+        weave::put(self.buffer, at, self.skeleton.part(index))
+    }
+
+    #[inline(always)]
+    fn piece(&mut self, index: usize, piece: Range<usize>) -> Option<()> {
+        let slot = self.slots.get(index)?.clone();
+        weave::shift(self.buffer, piece, slot.start)?;
+        // While it is at hand.
+        if !syncml::is_text(self.form, self.buffer.get(slot)?) {
+            self.markup.push(index);
+        }
+        Some(())
     }
 }
 

@@ -8,7 +8,7 @@ use ciborium_ll::Header as Head;
 use super::aad::{Envelope, enc_structure, skeleton};
 use super::insertion::Carrier;
 use super::layout::{Layout, find_mark};
-use super::weave::{self, Step};
+use super::weave::{self, Loom};
 use super::{Flaw, Unfit, aad, check_charset};
 use crate::crypto::TAG_LEN;
 use crate::seal::base64;
@@ -137,52 +137,24 @@ impl<'a> Output<'a> {
     /// which is a fault of ours.
     fn weave(&mut self, inserted: &[u8]) -> Option<()> {
         let lengths = self.sealable.layout.spans.iter().map(ExactSizeIterator::len);
-        for step in weave::steps(self.pieces.clone(), lengths, self.turn) {
-            match step {
-                Step::Part(index) => self.put_part(index)?,
-                Step::Piece(index, piece) => self.put_piece(index, piece)?,
-            }
-        }
+        weave::weave(self.pieces.clone(), lengths, self.turn, self)?;
         self.bytes.truncate(self.size);
         weave::put(&mut self.bytes, self.seal.start, inserted)
     }
 
-    /// The part of that index in the document, in front of the seal and behind it, and where in the output each stands. Where there
-    /// is no seal in it, all of it is in front.
-    fn part(&self, index: usize) -> Option<[(&'a [u8], usize); 2]> {
+    /// The part of that index in the document.
+    #[inline(always)]
+    fn part(&self, index: usize) -> Option<Part<'a>> {
         let Sealable { document, layout, .. } = self.sealable;
         let part = document.get(aad::part(document.len(), &layout.spans, index))?;
         let at = aad::part(self.size, &self.slots, index);
-        if part.len() == at.len() {
-            return Some([(part, at.start), (&[], at.end)]);
-        }
-        let (before, behind) = part.split_at_checked(self.seal.start.checked_sub(at.start)?)?;
-        (self.seal.end + behind.len() == at.end).then_some([(before, at.start), (behind, self.seal.end)])
-    }
-
-    fn put_part(&mut self, index: usize) -> Option<()> {
-        let [(before, start), (behind, end)] = self.part(index)?;
-        weave::put(&mut self.bytes, start, before)?;
-        weave::put(&mut self.bytes, end, behind)
-    }
-
-    /// Puts the piece at `piece` into its place. In XML it is read, too, as soon as it was written: nothing is written there a
-    /// second time.
-    fn put_piece(&mut self, index: usize, piece: Range<usize>) -> Option<()> {
-        let slot = self.slots.get(index)?.clone();
-        match self.sealable.form {
-            Form::Xml => {
-                let len = base64::encode_forward(&mut self.bytes, piece, slot.start)?;
-                (len == slot.len()).then_some(())
-            }
-            Form::Wbxml => {
-                let content = slot.end.checked_sub(piece.len())?;
-                let len = piece.len();
-                weave::shift(&mut self.bytes, piece, content)?;
-                wbxml::write_opaque_head(self.bytes.get_mut(slot.start..content)?, len);
-                Some(())
-            }
-        }
+        // Nothing is behind it then; that is compared faster where it stands than as an empty slice of nowhere, which to look at
+        // is a fault that the processor has to hide.
+        let is_whole = part.len() == at.len();
+        let len = if is_whole { part.len() } else { self.seal.start.checked_sub(at.start)? };
+        let (before, behind) = part.split_at_checked(len)?;
+        let end = if is_whole { at.end } else { self.seal.end };
+        (end + behind.len() == at.end).then_some(Part { before, start: at.start, behind, end })
     }
 
     /// Opens the output as far as it goes without a key: the one seal is found where it was put, and what stands around it and
@@ -200,8 +172,8 @@ impl<'a> Output<'a> {
     }
 
     fn is_part(&self, index: usize) -> bool {
-        let is_there = |(bytes, at): (&[u8], usize)| self.bytes.get(at..at + bytes.len()) == Some(bytes);
-        self.part(index).is_some_and(|parts| parts.into_iter().all(is_there))
+        let is_there = |bytes: &[u8], at: usize| self.bytes.get(at..at + bytes.len()) == Some(bytes);
+        self.part(index).is_some_and(|part| is_there(part.before, part.start) && is_there(part.behind, part.end))
     }
 
     fn is_piece(&self, slot: &Range<usize>) -> bool {
@@ -212,6 +184,43 @@ impl<'a> Output<'a> {
             Form::Wbxml => wbxml::sole_opaque(content).is_some(),
         }
     }
+}
+
+impl Loom for Output<'_> {
+    #[inline(always)]
+    fn part(&mut self, index: usize) -> Option<()> {
+        let Part { before, start, behind, end } = Self::part(self, index)?;
+        weave::put(&mut self.bytes, start, before)?;
+        weave::put(&mut self.bytes, end, behind)
+    }
+
+    /// In XML the piece is read, too, as soon as it was written: nothing is written there a second time.
+    #[inline(always)]
+    fn piece(&mut self, index: usize, piece: Range<usize>) -> Option<()> {
+        let slot = self.slots.get(index)?.clone();
+        match self.sealable.form {
+            Form::Xml => {
+                let len = base64::encode_forward(&mut self.bytes, piece, slot.start)?;
+                (len == slot.len()).then_some(())
+            }
+            Form::Wbxml => {
+                let content = slot.end.checked_sub(piece.len())?;
+                let len = piece.len();
+                weave::shift(&mut self.bytes, piece, content)?;
+                wbxml::write_opaque_head(self.bytes.get_mut(slot.start..content)?, len);
+                Some(())
+            }
+        }
+    }
+}
+
+/// A part of the document, in front of the seal and behind it, and where in the output each stands. Where there is no seal in it,
+/// all of it is in front.
+struct Part<'a> {
+    before: &'a [u8],
+    start: usize,
+    behind: &'a [u8],
+    end: usize,
 }
 
 /// Length of the COSE_Encrypt0 of a document.

@@ -2,33 +2,35 @@
 
 use std::ops::Range;
 
-/// A step of weaving.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Write the part of that index.
-    Part(usize),
-    /// Put the piece of that index into its place; it stands at the range until then.
-    Piece(usize, Range<usize>),
+/// What puts each thing into its place. `None`, here and below, if that cannot be done, which is a fault of ours.
+pub(super) trait Loom {
+    /// Writes the part of that index.
+    fn part(&mut self, index: usize) -> Option<()>;
+    /// Puts the piece of that index into its place, which stands at `piece` until then.
+    fn piece(&mut self, index: usize, piece: Range<usize>) -> Option<()>;
 }
 
-/// The steps in an order in which nothing is written over what is still to be read, for pieces of those `lengths` that stand at
+/// Weaves in an order in which nothing is written over what is still to be read, pieces of those `lengths` that stand at
 /// `pieces`, if the one at `turn` stands where it is to stand: those in front of it move forward, beginning with the first, and
 /// those behind it backward, beginning with the last. With `turn` zero all move backward, with their number all move forward.
-pub(super) fn steps<L: ExactSizeIterator<Item = usize> + DoubleEndedIterator + Clone>(
+pub(super) fn weave<L: ExactSizeIterator<Item = usize> + DoubleEndedIterator + Clone>(
     pieces: Range<usize>,
     lengths: L,
     turn: usize,
-) -> impl Iterator<Item = Step> {
+    loom: &mut impl Loom,
+) -> Option<()> {
     let Range { start: mut front, end: mut back } = pieces;
-    let forward = lengths.clone().enumerate().take(turn).flat_map(move |(index, len)| {
+    for (index, len) in lengths.clone().enumerate().take(turn) {
+        loom.part(index)?;
+        loom.piece(index, front..front + len)?;
         front += len;
-        [Step::Part(index), Step::Piece(index, front - len..front)]
-    });
-    let backward = lengths.enumerate().skip(turn).rev().flat_map(move |(index, len)| {
+    }
+    for (index, len) in lengths.enumerate().skip(turn).rev() {
+        loom.part(index + 1)?;
+        loom.piece(index, back - len..back)?;
         back -= len;
-        [Step::Part(index + 1), Step::Piece(index, back..back + len)]
-    });
-    forward.chain(backward).chain([Step::Part(turn)])
+    }
+    loom.part(turn)
 }
 
 /// The longest of `pieces`, which is the one that is best left where it is, and how long those in front of it are.
@@ -44,7 +46,7 @@ pub(super) fn anchor(pieces: impl Iterator<Item = usize>) -> (usize, usize) {
     anchor
 }
 
-/// Copies `bytes` to `at`. `None`, here and below, if there is no room, which is a fault of ours.
+/// Copies `bytes` to `at`.
 pub(super) fn put(buffer: &mut [u8], at: usize, bytes: &[u8]) -> Option<()> {
     buffer.get_mut(at..at.checked_add(bytes.len())?)?.copy_from_slice(bytes);
     Some(())
@@ -65,6 +67,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// Parts of zeros.
+    struct Shuttle {
+        buffer: Vec<u8>,
+        slots: Vec<Range<usize>>,
+        part_lengths: Vec<usize>,
+    }
+
+    impl Loom for Shuttle {
+        fn part(&mut self, index: usize) -> Option<()> {
+            let at = index.checked_sub(1).map_or(0, |last| self.slots[last].end);
+            put(&mut self.buffer, at, &vec![0; self.part_lengths[index]])
+        }
+
+        fn piece(&mut self, index: usize, piece: Range<usize>) -> Option<()> {
+            shift(&mut self.buffer, piece, self.slots[index].start)
+        }
+    }
 
     proptest! {
         /// Wherever the turn is, every part and every piece comes to stand in its place, though all share one buffer.
@@ -88,24 +108,15 @@ mod tests {
                 from += piece;
             }
             let piece_lengths = lengths.iter().map(|(_, piece)| *piece);
-            for step in steps(start..from, piece_lengths, turn) {
-                match step {
-                    Step::Part(index) => {
-                        let at = index.checked_sub(1).map_or(0, |last| slots[last].end);
-                        let len = lengths.get(index).map_or(last, |(part, _)| *part);
-                        prop_assert_eq!(put(&mut buffer, at, &vec![0; len]), Some(()));
-                    }
-                    Step::Piece(index, piece) => {
-                        prop_assert_eq!(shift(&mut buffer, piece, slots[index].start), Some(()));
-                    }
-                }
-            }
+            let part_lengths = lengths.iter().map(|(part, _)| *part).chain([last]).collect();
+            let mut shuttle = Shuttle { buffer, slots, part_lengths };
+            prop_assert_eq!(weave(start..from, piece_lengths, turn, &mut shuttle), Some(()));
             let mut expected = Vec::new();
             for (index, (part, piece)) in lengths.iter().enumerate() {
                 expected.extend(std::iter::repeat_n(0, *part).chain(std::iter::repeat_n(index as u8 + 1, *piece)));
             }
             expected.extend(vec![0; last]);
-            prop_assert_eq!(buffer, expected);
+            prop_assert_eq!(shuttle.buffer, expected);
         }
     }
 
