@@ -64,26 +64,30 @@ pub(super) fn decode_back(
     to: usize,
     Scratch(part): &mut Scratch,
 ) -> Result<usize, Malformed> {
-    // If it fits in front of the text, it need not be copied.
-    if let Some((front, back)) = buffer.split_at_mut_checked(text.start)
-        && let Some(place) = front.get_mut(to..to + text.len() / 4 * 3)
-    {
-        return STANDARD.decode_slice(back.get(..text.len()).unwrap_or_default(), place).map_err(|_| Malformed::Base64);
-    }
+    let decode = |text: &[u8], place: &mut [u8]| STANDARD.decode_slice(text, place).map_err(|_| Malformed::Base64);
+    let Range { start: mut from, end } = text;
     let mut written = to;
-    let mut from = text.start;
-    while from < text.end {
-        let end = text.end.min(from + PART);
-        let len = STANDARD.decode_slice(buffer.get(from..end).unwrap_or_default(), part);
-        let len = len.map_err(|_| Malformed::Base64)?;
+    while from < end {
+        // As much as there is room for in front of it need not be copied. The room grows with each part.
+        let room = from.checked_sub(written).ok_or(Malformed::Base64)? / 3 * 4;
+        let len = room.max(PART).min(end - from);
+        let (front, back) = buffer.split_at_mut_checked(from).ok_or(Malformed::Base64)?;
+        let text = back.get(..len).ok_or(Malformed::Base64)?;
+        let decoded = match front.get_mut(written..written + len / 4 * 3) {
+            Some(place) => decode(text, place)?,
+            None => {
+                let decoded = decode(text, part)?;
+                let place = buffer.get_mut(written..written + decoded).ok_or(Malformed::Base64)?;
+                place.copy_from_slice(part.get(..decoded).ok_or(Malformed::Base64)?);
+                decoded
+            }
+        };
+        from += len;
         // Only at the very end there is padding.
-        if len < PART_BYTES && end < text.end {
+        if from < end && decoded < len / 4 * 3 {
             return Err(Malformed::Base64);
         }
-        from = end;
-        let place = buffer.get_mut(written..written + len).filter(|_| written + len <= from);
-        place.ok_or(Malformed::Base64)?.copy_from_slice(part.get(..len).unwrap_or_default());
-        written += len;
+        written += decoded;
     }
     Ok(written - to)
 }
