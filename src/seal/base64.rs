@@ -24,7 +24,7 @@ pub fn encode_base64(bytes: &[u8]) -> String {
 
 /// Length of the canonical text of so many bytes.
 pub(super) const fn encoded_len(len: usize) -> usize {
-    len.div_ceil(3) * 4
+    STANDARD.encoded_len(len)
 }
 
 /// Whether it is one canonical text.
@@ -34,14 +34,11 @@ pub(super) fn is_base64(text: &[u8]) -> bool {
     text.len().is_multiple_of(4) && is_base64_alphabet(front) && ends_text(last)
 }
 
-/// Whether the last four characters can end a canonical text: padding is behind a character with zeros in the bits that are
-/// spare.
+/// Whether the last four characters can end a canonical text.
 pub(super) fn ends_text(text: &[u8]) -> bool {
-    let is_of_alphabet = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     match text.last_chunk::<4>() {
-        Some([first, second, b'=', b'=']) => is_of_alphabet(first) && matches!(second, b'A' | b'Q' | b'g' | b'w'),
-        Some([front @ .., third, b'=']) => front.iter().all(is_of_alphabet) && b"AEIMQUYcgkosw048".contains(third),
-        Some(last) => last.iter().all(is_of_alphabet),
+        Some(last @ [.., b'=']) => STANDARD.decode_slice(last, &mut [0; 3]).is_ok(),
+        Some(last) => is_base64_alphabet(last),
         None => text.is_empty(),
     }
 }

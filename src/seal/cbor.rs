@@ -174,7 +174,7 @@ impl<'a> Reader<'a> {
         let mut shortest = [0; MAX_HEAD];
         Encoder::from(&mut shortest[..]).push(head).map_err(|_| Malformed::Cbor)?;
         // The first byte says how long a head is, so that a shorter form differs in it.
-        if !rest.iter().take(len).eq(shortest.iter().take(len)) {
+        if rest.get(..len) != shortest.get(..len) {
             return Err(Malformed::Cbor);
         }
         self.at += len;

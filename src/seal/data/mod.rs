@@ -105,10 +105,7 @@ impl From<Unfit> for Reason {
 
 /// Refuses a Content-Type whose charset parameter is not that of the form, or of which one cannot be sure.
 fn check_charset(form: Form, content_type: &[u8]) -> Result<(), Unfit> {
-    const NAME: &[u8] = b"charset";
-    let is_mention =
-        |at: &usize| content_type.get(*at..at + NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME));
-    let mentions = memchr::memchr2_iter(b'c', b'C', content_type).filter(is_mention).count();
+    let mentions = content_type.windows(7).filter(|window| window.eq_ignore_ascii_case(b"charset")).count();
     let is = |name: &str| MediaType::charset_of(content_type).is_some_and(|charset| charset.eq_ignore_ascii_case(name));
     match mentions {
         0 => Ok(()),
