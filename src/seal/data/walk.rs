@@ -186,6 +186,7 @@ impl<'a> Walk<'a> {
         let mut stencil = Stencil::default();
         // How many elements there were where the stretch began that is being read.
         let mut elements_before = elements;
+        let is_repeatable = |spans: &[Range<usize>]| E::REPEATS && spans.len() >= FEW;
         loop {
             let stop = events.pieces(
                 #[inline(always)]
@@ -208,25 +209,27 @@ impl<'a> Walk<'a> {
                                 return ControlFlow::Break(Stop::Unfit(flaw.at(span.start)));
                             }
                             elements += 1;
-                            let is_repeatable = E::REPEATS && spans.len() >= FEW;
                             if !Role::of(tag.name).is_span(clear == Some(depth)) {
-                                if is_repeatable {
+                                if is_repeatable(spans) {
                                     stencil.text(content);
                                 }
                                 return ControlFlow::Continue(());
                             }
                             // A span on code page 0, where it ends, too.
                             max_depth = max_depth.max(depth + 1);
-                            if is_repeatable {
+                            if is_repeatable(spans) {
                                 stencil.end(document, content.start, elements - elements_before);
-                                stencil.begin(content.end..span.end);
-                                elements_before = elements;
                             }
+                            let end_tag = content.end..span.end;
                             if !content.is_empty() {
                                 spans.push(content);
                             }
-                            if is_repeatable && stencil.is_sure() {
-                                return ControlFlow::Break(Stop::Alike);
+                            if is_repeatable(spans) {
+                                stencil.begin(end_tag);
+                                elements_before = elements;
+                                if stencil.is_sure() {
+                                    return ControlFlow::Break(Stop::Alike);
+                                }
                             }
                             return ControlFlow::Continue(());
                         }
@@ -261,7 +264,7 @@ impl<'a> Walk<'a> {
                                 Role::Data | Role::LocName => {
                                     (content, inside) = (span.end, 1);
                                     max_depth = max_depth.max(depth + 1);
-                                    if E::REPEATS && spans.len() >= FEW {
+                                    if is_repeatable(spans) {
                                         stencil.end(document, content, elements - elements_before);
                                     }
                                 }
@@ -275,7 +278,7 @@ impl<'a> Walk<'a> {
                         Kind::Text(Text::Table(_)) if inside > 0 => {
                             return ControlFlow::Break(Stop::Unfit(Flaw::StringTable.at(span.start)));
                         }
-                        Kind::Text(Text::Chars(_)) if E::REPEATS && inside == 0 && spans.len() >= FEW => {
+                        Kind::Text(Text::Chars(_)) if inside == 0 && is_repeatable(spans) => {
                             stencil.text(span);
                         }
                         Kind::Text(_) => {}
@@ -286,7 +289,7 @@ impl<'a> Walk<'a> {
                             if content < span.start {
                                 spans.push(content..span.start);
                             }
-                            if E::REPEATS && spans.len() >= FEW {
+                            if is_repeatable(spans) {
                                 stencil.begin(span);
                                 elements_before = elements;
                                 if stencil.is_sure() {
