@@ -162,9 +162,7 @@ impl<S: Simd> Wide<S> {
         };
         !groups.iter().any(has_others) && self.run(rest) == rest.len()
     }
-}
 
-impl<S: Simd> Wide<S> {
     /// How many bytes at the front are in it.
     #[inline(always)]
     fn run(&self, bytes: &[u8]) -> usize {

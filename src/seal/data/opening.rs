@@ -162,13 +162,11 @@ struct Opening<'a> {
 }
 
 impl Loom for Opening<'_> {
-    #[inline(always)]
     fn part(&mut self, index: usize) -> Option<()> {
         let at = index.checked_sub(1).map_or(Some(self.start), |last| self.slots.get(last).map(|slot| slot.end))?;
         weave::put(self.buffer, at, self.skeleton.part(index))
     }
 
-    #[inline(always)]
     fn piece(&mut self, index: usize, piece: Range<usize>) -> Option<()> {
         let slot = self.slots.get(index)?.clone();
         weave::shift(self.buffer, piece, slot.start)?;

@@ -143,13 +143,12 @@ impl<'a> Output<'a> {
     }
 
     /// The part of that index in the document.
-    #[inline(always)]
     fn part(&self, index: usize) -> Option<Part<'a>> {
         let Sealable { document, layout, .. } = self.sealable;
         let part = document.get(aad::part(document.len(), &layout.spans, index))?;
         let at = aad::part(self.size, &self.slots, index);
         // If all of it is in front, what is behind is an empty slice that stands in the document. To compare `&[]`, which stands at
-        // address one, costs a fault that the processor hides: 50 ns.
+        // address one, may cost a fault that the processor hides.
         let is_whole = part.len() == at.len();
         let len = if is_whole { part.len() } else { self.seal.start.checked_sub(at.start)? };
         let (before, behind) = part.split_at_checked(len)?;
@@ -187,7 +186,6 @@ impl<'a> Output<'a> {
 }
 
 impl Loom for Output<'_> {
-    #[inline(always)]
     fn part(&mut self, index: usize) -> Option<()> {
         let Part { before, start, behind, end } = Self::part(self, index)?;
         weave::put(&mut self.bytes, start, before)?;
@@ -195,7 +193,6 @@ impl Loom for Output<'_> {
     }
 
     /// In XML the piece is read, too, as soon as it was written: nothing is written there a second time.
-    #[inline(always)]
     fn piece(&mut self, index: usize, piece: Range<usize>) -> Option<()> {
         let slot = self.slots.get(index)?.clone();
         match self.sealable.form {
